@@ -1,0 +1,41 @@
+# Sourced: how Podman is called here, so that it works on a bare machine, in a VM without CAP_SYS_RESOURCE, and with
+# cgroup v1, v2 or both mounted.
+
+# crun refuses a machine that has both cgroup versions mounted; in a mount namespace of our own one can be hidden.
+cgroups_are_hybrid() {
+    [ "$(stat -fc %T /sys/fs/cgroup)" != cgroup2fs ] && mountpoint -q /sys/fs/cgroup/unified
+}
+
+# podman_run RUNTIME HOOKS_DIR ARGUMENTS…: `podman run` with sdg's hooks.
+podman_run() {
+    local runtime=$1 hooks=$2
+    shift 2
+    podman_global "$runtime" --hooks-dir "$hooks" run --network=none --ulimit nofile=1024:1024 \
+        --ulimit nproc=4096:4096 "$@"
+}
+
+# podman_global RUNTIME ARGUMENTS…: podman with the options that every call needs.
+podman_global() {
+    local runtime=$1
+    shift
+    local command=(podman --runtime "$runtime" --cgroup-manager=cgroupfs --events-backend=none "$@")
+    if [ "$runtime" = crun ] && cgroups_are_hybrid; then
+        # The arguments reach the inner shell as its own, never as text.
+        # shellcheck disable=SC2016
+        unshare --mount sh -c 'umount /sys/fs/cgroup/unified && exec "$@"' crun-without-hybrid "${command[@]}"
+    else
+        "${command[@]}"
+    fi
+}
+
+# write_hooks SDG HOOKS_DIR [OPTION…]: Podman's hook file, with SDG as program and its options before the verb.
+write_hooks() {
+    local sdg=$1 directory=$2
+    shift 2
+    mkdir -p "$directory"
+    local options
+    options=$([ $# -eq 0 ] || printf '%s\n' "$@" | jq -R .)
+    jq --arg sdg "$sdg" --argjson options "[$(paste -sd, <<<"$options")]" \
+        '.hook.path = $sdg | .hook.args = ["sdg"] + $options + .hook.args[1:]' \
+        "$PROJECT/hooks.d/podman/sdg.json" >"$directory/sdg.json"
+}

@@ -1,0 +1,93 @@
+//! Driver, GPUs and their partitions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Check, State};
+use crate::files::below;
+use crate::inventory::{Detail, Gpu, Inventory};
+
+const GROUP: &str = "machine";
+
+/// What was read.
+#[derive(Debug)]
+pub struct Machine {
+    /// Whether /dev/kfd is there.
+    pub kfd: bool,
+    /// Version of a driver that is not the kernel's own (DKMS).
+    pub driver: Option<String>,
+    /// GPUs, or why they cannot be read.
+    pub inventory: Result<Inventory, String>,
+}
+
+impl Machine {
+    /// Reads it below a system root.
+    pub fn read(sysroot: &Path) -> Self {
+        let driver = std::fs::read_to_string(below(sysroot, Path::new("/sys/module/amdgpu/version")));
+        Self {
+            kfd: below(sysroot, Path::new("/dev/kfd")).exists(),
+            driver: driver.ok().map(|version| version.trim().to_owned()),
+            inventory: Inventory::read(sysroot, Detail::Full).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// All checks.
+    pub fn checks(&self) -> Vec<Check> {
+        let mut checks = vec![self.driver(), self.gpus()];
+        checks.extend(self.partitions());
+        checks
+    }
+
+    fn driver(&self) -> Check {
+        let good = |found: &str| Check::good(GROUP, "driver", found);
+        match (&self.driver, self.kfd) {
+            (_, false) => good("no /dev/kfd: the driver amdgpu is not loaded, or without its compute part")
+                .with(State::Broken, "modprobe amdgpu"),
+            (Some(version), true) => good(&format!("amdgpu {version}")),
+            (None, true) => good("amdgpu, the kernel's own"),
+        }
+    }
+
+    fn gpus(&self) -> Check {
+        let good = |found: String| Check::good(GROUP, "GPUs", found);
+        let look = "dmesg | grep -e amdgpu -e kfd";
+        match &self.inventory {
+            Err(error) => good(error.clone()).with(State::Broken, look),
+            Ok(inventory) if inventory.gpus.is_empty() => {
+                good("none that the driver's compute part knows".to_owned()).with(State::Broken, look)
+            }
+            Ok(inventory) => match inventory.warnings.first() {
+                Some(warning) => good(format!(
+                    "{}; {warning}",
+                    counted(&inventory.gpus, |gpu| gpu.name.clone())
+                ))
+                .with(State::Absent, look),
+                None => good(counted(&inventory.gpus, |gpu| gpu.name.clone())),
+            },
+        }
+    }
+
+    /// None where there is no GPU to have partitions.
+    fn partitions(&self) -> Option<Check> {
+        let gpus = self.inventory.as_ref().ok().map(|inventory| &inventory.gpus)?;
+        let mode = |gpu: &Gpu| match (&gpu.compute_partition, &gpu.memory_partition) {
+            (Some(compute), Some(memory)) => format!("{compute}/{memory}"),
+            (Some(mode), None) | (None, Some(mode)) => mode.clone(),
+            (None, None) => "without partitions".to_owned(),
+        };
+        (!gpus.is_empty()).then(|| Check::good(GROUP, "partition modes", counted(gpus, mode)))
+    }
+}
+
+/// `8 × AMD Instinct MI300X, 1 × gfx1100`.
+fn counted(gpus: &[Gpu], text: impl Fn(&Gpu) -> String) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for gpu in gpus {
+        *counts.entry(text(gpu)).or_default() += 1;
+    }
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(text, count)| format!("{count} × {text}"))
+        .collect();
+    parts.join(", ")
+}

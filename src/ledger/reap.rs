@@ -1,0 +1,119 @@
+//! Which slices are over. Pure but for the question whether a process lives.
+//!
+//! ```text
+//! records, now, patience → ids to remove
+//! ```
+
+use crate::ledger::record::{Holder, ProcessIdentity, SliceRecord};
+
+/// How long a slice that nobody claimed is kept, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// After its maker is gone, counted from its making: the runtime that will claim it may outlive the engine.
+    pub grace: u64,
+    /// In any case: a daemon that failed to start a container lives on.
+    pub timeout: u64,
+}
+
+/// Whether a slice is over, as far as its record says: one that containers share lasts as long as one of them runs.
+pub fn is_over(
+    record: &SliceRecord,
+    now: u64,
+    patience: Patience,
+    is_alive: impl Fn(&ProcessIdentity) -> bool,
+) -> bool {
+    match &record.holder {
+        Holder::Named => false,
+        Holder::Container { process, .. } => !is_alive(process),
+        Holder::Pod { process, .. } => process.as_ref().is_some_and(|process| !is_alive(process)),
+        Holder::Placed { maker, .. } => {
+            // A clock that was set back must not keep a slice for ever.
+            let age = now.abs_diff(record.created);
+            age >= patience.timeout || (age >= patience.grace && !maker.as_ref().is_some_and(&is_alive))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::record::RECORD_VERSION;
+    use crate::request::{Enforcement, PlacementPolicy, Share, SliceRequest};
+
+    const PATIENCE: Patience = Patience {
+        grace: 10,
+        timeout: 100,
+    };
+    const PROCESS: ProcessIdentity = ProcessIdentity {
+        pid: 1,
+        start_time: 1,
+    };
+
+    fn over(holder: Holder, age: u64, alive: bool) -> bool {
+        let record = SliceRecord {
+            version: RECORD_VERSION,
+            id: "0123456789ab".to_owned(),
+            name: None,
+            created: 1000,
+            request: SliceRequest {
+                share: Share::Whole,
+                count: 1,
+                gpu: None,
+                group: None,
+                placement: PlacementPolicy::Pack,
+                enforcement: Enforcement::Cooperative,
+            },
+            holder,
+            enforcement: Vec::new(),
+            gpus: Vec::new(),
+        };
+        is_over(&record, 1000 + age, PATIENCE, |_| alive)
+    }
+
+    #[test]
+    fn unclaimed_slices_last_as_long_as_their_maker_and_no_longer_than_the_timeout() {
+        let placed = || Holder::Placed {
+            maker: Some(PROCESS),
+            container: None,
+        };
+        assert!(!over(placed(), 99, true));
+        assert!(over(placed(), 100, true));
+        assert!(!over(placed(), 9, false));
+        assert!(over(placed(), 10, false));
+        assert!(over(
+            Holder::Placed {
+                maker: None,
+                container: None
+            },
+            10,
+            true
+        ));
+    }
+
+    #[test]
+    fn claimed_slices_last_as_long_as_their_process() {
+        let claimed = || Holder::Container {
+            container: "c".to_owned(),
+            process: PROCESS,
+        };
+        assert!(!over(claimed(), 1_000_000, true));
+        assert!(over(claimed(), 0, false));
+    }
+
+    #[test]
+    fn slices_of_pods_last_as_long_as_the_sandbox_where_it_has_a_process() {
+        let of = |process| Holder::Pod {
+            sandbox: "s".to_owned(),
+            pod: "default/llama".to_owned(),
+            process,
+        };
+        assert!(!over(of(Some(PROCESS)), 1_000_000, true));
+        assert!(over(of(Some(PROCESS)), 0, false));
+        assert!(!over(of(None), 1_000_000, false));
+    }
+
+    #[test]
+    fn named_slices_stay() {
+        assert!(!over(Holder::Named, 1_000_000, false));
+    }
+}

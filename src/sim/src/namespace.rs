@@ -1,0 +1,195 @@
+//! The mount namespace of the command: the machine's own /sys and /dev with the node's in front.
+//!
+//! - /sys is an overlay of the node's `sys` over the machine's. What the machine has beside classes, buses and devices
+//!   (file systems with the cgroups among them, kernel, firmware, modules) is mounted over it as it was, and stays
+//!   writable. The KFD's directory is mounted from the node: its per-process figures come and go.
+//! - /dev is an overlay over the machine's with the node's device nodes in its upper layer, on a tmpfs that exists in
+//!   this namespace only. The machine's /dev is left alone, and nothing is left behind.
+//!
+//! The namespace is a slave of the machine's and shared below, as container engines want it.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, mknod};
+
+use crate::sys;
+
+/// Directories of /sys that the node has a part in.
+const MERGED: [&str; 5] = ["bus", "class", "dev", "devices", "module"];
+/// Where the KFD is in sysfs.
+const KFD: &str = "sys/devices/virtual/kfd";
+/// Directory of the node, empty on the disk, where this namespace has its tmpfs.
+const SCRATCH: &str = ".run";
+/// Below the node's directory, in this namespace: the /sys of containers, without what a runtime mounts itself.
+pub const CONTAINER_SYS: &str = ".run/sys";
+
+/// Why the namespace could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {path}: {source}")]
+pub struct NamespaceError {
+    operation: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn failed<E: Into<io::Error>>(operation: &'static str, path: &Path) -> impl FnOnce(E) -> NamespaceError {
+    let path = path.to_owned();
+    move |source| NamespaceError {
+        operation,
+        path,
+        source: source.into(),
+    }
+}
+
+/// Moves this process into a new namespace that shows the node at `sysroot`.
+pub fn enter(sysroot: &Path) -> Result<(), NamespaceError> {
+    let root = Path::new("/");
+    unshare(CloneFlags::CLONE_NEWNS).map_err(failed("new mount namespace for", root))?;
+    for flags in [MsFlags::MS_SLAVE, MsFlags::MS_SHARED] {
+        let flags = flags | MsFlags::MS_REC;
+        mount(None::<&str>, root, None::<&str>, flags, None::<&str>)
+            .map_err(failed("change the propagation of", root))?;
+    }
+    let scratch = sysroot.join(SCRATCH);
+    fs::create_dir_all(&scratch).map_err(failed("create", &scratch))?;
+    mount(
+        Some("sdg-sim"),
+        &scratch,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=700"),
+    )
+    .map_err(failed("mount a tmpfs at", &scratch))?;
+    let for_containers = sysroot.join(CONTAINER_SYS);
+    fs::create_dir(&for_containers).map_err(failed("create", &for_containers))?;
+    let kept = mounts_to_keep()?;
+    for target in [&for_containers, Path::new("/sys")] {
+        overlay(target, &format!("lowerdir={}:/sys", escape(&sysroot.join("sys"))))?;
+        put(
+            &take(&sysroot.join(KFD))?,
+            &target.join(KFD.trim_start_matches("sys/")),
+        )?;
+    }
+    for (tree, path) in kept {
+        put(&tree, &path)?;
+    }
+    show_devices(sysroot, &scratch)
+}
+
+/// Copies of what stays of the machine's /sys.
+fn mounts_to_keep() -> Result<Vec<(OwnedFd, PathBuf)>, NamespaceError> {
+    let sys = Path::new("/sys");
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(sys).map_err(failed("read", sys))?.flatten() {
+        let name = entry.file_name();
+        if !MERGED.iter().any(|merged| name == *merged) && entry.path().is_dir() {
+            kept.push((take(&entry.path())?, entry.path()));
+        }
+    }
+    Ok(kept)
+}
+
+fn show_devices(sysroot: &Path, scratch: &Path) -> Result<(), NamespaceError> {
+    let dev = Path::new("/dev");
+    let mut kept = Vec::new();
+    for path in mounts_below(dev)? {
+        kept.push((take(&path)?, path));
+    }
+    let (upper, work) = (scratch.join("dev"), scratch.join("work"));
+    for path in [&upper, &work] {
+        fs::create_dir(path).map_err(failed("create", path))?;
+    }
+    let options = format!(
+        "lowerdir=/dev,upperdir={},workdir={}",
+        escape(&upper),
+        escape(&work)
+    );
+    overlay(dev, &options)?;
+    for (tree, path) in kept {
+        put(&tree, &path)?;
+    }
+    copy_nodes(&sysroot.join("dev"), dev)
+}
+
+/// Makes the device nodes of `from` in `to`.
+fn copy_nodes(from: &Path, to: &Path) -> Result<(), NamespaceError> {
+    for entry in fs::read_dir(from).map_err(failed("read", from))?.flatten() {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let metadata = fs::symlink_metadata(&source).map_err(failed("read", &source))?;
+        if metadata.is_dir() {
+            fs::create_dir_all(&target).map_err(failed("create", &target))?;
+            copy_nodes(&source, &target)?;
+        } else if metadata.file_type().is_char_device() {
+            let _absent = fs::remove_file(&target);
+            mknod(&target, SFlag::S_IFCHR, Mode::empty(), metadata.rdev())
+                .map_err(failed("make the device", &target))?;
+            std::os::unix::fs::chown(&target, Some(metadata.uid()), Some(metadata.gid()))
+                .map_err(failed("change the owner of", &target))?;
+            fs::set_permissions(&target, metadata.permissions())
+                .map_err(failed("change the mode of", &target))?;
+        } else if metadata.is_symlink() && fs::symlink_metadata(&target).is_err() {
+            let link = fs::read_link(&source).map_err(failed("read", &source))?;
+            std::os::unix::fs::symlink(link, &target).map_err(failed("link", &target))?;
+        }
+    }
+    Ok(())
+}
+
+/// The mount points directly below a directory, outermost first.
+fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>, NamespaceError> {
+    let path = Path::new("/proc/self/mountinfo");
+    let text = fs::read_to_string(path).map_err(failed("read", path))?;
+    let mut points: Vec<PathBuf> = Vec::new();
+    for point in text.lines().filter_map(|line| line.split(' ').nth(4)) {
+        let point = Path::new(point);
+        let is_below = point.starts_with(directory) && point != directory;
+        if is_below && !points.iter().any(|outer| point.starts_with(outer)) {
+            points.push(point.to_owned());
+        }
+    }
+    Ok(points)
+}
+
+fn overlay(target: &Path, options: &str) -> Result<(), NamespaceError> {
+    mount(
+        Some("sdg-sim"),
+        target,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options),
+    )
+    .map_err(failed("mount an overlay at", target))
+}
+
+/// A path as a value of overlay's options.
+fn escape(path: &Path) -> String {
+    path.to_string_lossy()
+        .replace('\\', "\\\\")
+        .replace(':', "\\:")
+        .replace(',', "\\,")
+}
+
+fn take(path: &Path) -> Result<OwnedFd, NamespaceError> {
+    c_path(path)
+        .and_then(|path| sys::clone_mount(&path))
+        .map_err(failed("copy the mount", path))
+}
+
+fn put(tree: &OwnedFd, path: &Path) -> Result<(), NamespaceError> {
+    c_path(path)
+        .and_then(|path| sys::attach_mount(tree, &path))
+        .map_err(failed("mount at", path))
+}
+
+/// A path as the system calls take it.
+pub fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}

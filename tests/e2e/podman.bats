@@ -1,0 +1,234 @@
+# preset: mi300x
+# Slices on Podman, on one simulated MI300X: what the program sees, what the device saw, and what is left.
+
+setup() { . "$PROJECT/tests/e2e/slices.bash" && slices_setup; }
+teardown() { slices_teardown; }
+
+GIB=$((1024 * 1024 * 1024))
+
+@test "a 20Gi slice is a 20 GiB GPU, and the byte beyond is out of memory" {
+    run container --annotation=sdg.memory=20Gi --annotation=sdg.compute=250m /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ "$(step memory total)" -eq $((20 * GIB)) ]
+    [ "$(step beyond-total refused)" = true ]
+    [ "$(step full allocated)" -gt $((19 * GIB)) ]
+    [ "$(step full allocated)" -le $((20 * GIB)) ]
+    [ "$(step device multiprocessors)" -eq 72 ]
+    # What the device gave out, by its own count, at no time exceeded the slice.
+    device_log | jq -se --argjson most $((20 * GIB)) '
+        [foreach (.[] | select(.event == "alloc" and .vram and .result == "ok" or .event == "free" and .vram)) as $e
+            (0; . + (if $e.event == "alloc" then $e.size else -$e.size end))]
+        | length > 0 and max <= $most and max > $most * 0.95'
+    no_slice_is_left
+}
+
+@test "every compute queue reaches the device with the slice's mask, the program's own streams too" {
+    container --name=sdg-queues-$ID --annotation=sdg.memory=20Gi --annotation=sdg.compute=250m \
+        /bin/sh -c '/opt/sdg/hip-queues && exec /opt/sdg/hip-hold 1G' >"$WORK/out" &
+    wait_for "the program to hold its memory" holds "$WORK/out"
+    mask=$(slices | jq -c '.[0].gpus[0].cu_mask')
+    [ "$(slices | jq '.[0].gpus[0].compute_units')" -eq 72 ]
+    engine kill --signal TERM sdg-queues-$ID
+    wait
+    device_log | jq -se --argjson slice "$mask" '
+        ([.[] | select(.event == "queue" and (.kind | test("sdma") | not)) | [.pid, .queue]] | unique) as $queues
+        | ([.[] | select(.event == "mask")]) as $masks
+        | ($queues | length > 0)
+        and ($queues - [$masks[] | [.pid, .queue]] == [])
+        and all($masks[]; .uncovered_xccs == [] and .units <= 72)
+        and any($masks[]; .mask[:($slice | length)] == $slice)'
+}
+
+@test "a second container gets other units and other memory, a third that does not fit is refused with the reason" {
+    container --name=sdg-one-$ID --annotation=sdg.memory=100Gi --annotation=sdg.compute=500m /opt/sdg/hip-hold 90G >"$WORK/one" &
+    wait_for "the first container" holds "$WORK/one"
+    container --name=sdg-two-$ID --annotation=sdg.memory=60Gi --annotation=sdg.compute=500m /opt/sdg/hip-hold 50G >"$WORK/two" &
+    wait_for "the second container" holds "$WORK/two"
+    # No unit is in both masks: 2 x 144.
+    slices | jq -e '[.[].gpus[0].compute_units] == [144, 144]'
+    slices | jq -e '[.[].gpus[0].cu_mask] | transpose | all(.[0] as $a | .[1] as $b |
+        [range(32)] | all(. as $bit | (($a / pow(2; $bit) | floor) % 2) + (($b / pow(2; $bit) | floor) % 2) < 2))'
+
+    run container --annotation=sdg.memory=60Gi /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [[ $output == *"asked 60Gi"*"most free: 31."*"Gi on GPU 0"* ]]
+    run container --annotation=sdg.memory=1Gi --annotation=sdg.compute=10m /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [[ $output == *"sdg.compute"* ]]
+
+    [ "$(slices | jq length)" -eq 2 ]
+    engine kill --signal TERM sdg-one-$ID sdg-two-$ID
+    wait
+    wait_for "the slices to be released" no_slice_is_left
+}
+
+@test "when a container has gone, its peak and what would have done are known, by its id and by its program" {
+    container --name=sdg-past-$ID --annotation=sdg.memory=20Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 6G >"$WORK/out" &
+    wait_for "the container" holds "$WORK/out"
+    container_id=$(slices | jq -r '.[0].container')
+    # Refused: it would be more than the slice has.
+    run engine exec sdg-past-$ID /opt/sdg/hip-hold 16G
+    [ "$(step refused error)" = hipErrorOutOfMemory ]
+    engine kill --signal TERM sdg-past-$ID
+    wait
+    wait_for "the slice to be released" no_slice_is_left
+    run container --annotation=sdg.memory=20Gi --annotation=sdg.compute=100m /bin/sh -c 'exec /opt/sdg/hip-queues'
+    [ "$status" -eq 0 ]
+
+    run sdg slice show "${container_id:0:12}"
+    echo "$output"
+    [[ $output == *"hip-hold"* ]]
+    [[ $output =~ peak\ 6\.[0-9]+Gi\ of\ 20Gi\;\ (an\ allocation\ was|[0-9]+\ allocations\ were)\ refused ]]
+    sdg slice show "$container_id" --json | jq -e --argjson gib $GIB '.state == "ended" and .refused_allocations > 0
+        and .suggested_memory_bytes == null and .peak_memory_bytes > 6e9 and .gpus[0].memory_bytes == 20 * $gib'
+    sdg slice history sh --json | jq -e --argjson gib $GIB 'length == 1 and .[0].refused_allocations == 0
+        and .[0].suggested_memory_bytes >= .[0].peak_memory_bytes and .[0].suggested_memory_bytes <= 2 * $gib'
+    [ "$(sdg slice history --json | jq length)" -eq 2 ]
+}
+
+@test "kill -9 of one of two processes in a container: the other can allocate what the dead one held" {
+    container --name=sdg-killed-$ID --annotation=sdg.memory=20Gi --annotation=sdg.compute=250m \
+        /bin/sh -c '/opt/sdg/hip-hold 12G >/tmp/victim & until grep -q holding /tmp/victim; do sleep 0.1; done
+            /opt/sdg/hip-hold 12G; kill -9 $!; wait; exec /opt/sdg/hip-hold 12G' >"$WORK/out" &
+    wait_for "the survivor to hold its memory" holds "$WORK/out"
+    [ "$(head -n 1 "$WORK/out" | jq -r .step)" = refused ]
+    engine kill --signal TERM sdg-killed-$ID
+    wait
+}
+
+@test "two processes of one container share one limit" {
+    container --name=sdg-shared-$ID --annotation=sdg.memory=10Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 6G >"$WORK/one" &
+    wait_for "the first process" holds "$WORK/one"
+    run engine exec sdg-shared-$ID /opt/sdg/hip-hold 6G
+    echo "$output"
+    [ "$status" -eq 2 ]
+    [ "$(step refused error)" = hipErrorOutOfMemory ]
+    engine kill --signal TERM sdg-shared-$ID
+    wait
+}
+
+@test "a resize of memory reaches the running container at once" {
+    container --name=sdg-resized-$ID --annotation=sdg.memory=10Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 6G >"$WORK/one" &
+    wait_for "the first process" holds "$WORK/one"
+    run engine exec sdg-resized-$ID /opt/sdg/hip-hold 6G
+    [ "$status" -eq 2 ]
+    sdg slice resize "$(slices | jq -r '.[0].id')" --memory 20Gi
+    engine exec --detach sdg-resized-$ID /bin/sh -c '/opt/sdg/hip-hold 6G >/tmp/out'
+    wait_for "the second process" engine exec sdg-resized-$ID grep -q holding /tmp/out
+    engine kill --signal TERM sdg-resized-$ID
+    wait
+}
+
+@test "a container without our keys starts as ever and sees no GPU" {
+    run container /bin/sh -c 'ls /dev/kfd /dev/dri /run/sdg 2>&1; cat /etc/ld.so.preload; echo started'
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *started* ]]
+    [ "$(grep -c '^ls: .*No such file' <<<"$output")" -eq 3 ]
+    [[ $output != *libsdg* ]]
+}
+
+@test "a wrong request is one line that names key and value; nothing is left behind" {
+    run container --annotation=sdg.memory=20Gb /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [[ $output == *"sdg.memory"*"20Gb"* ]]
+    run container --annotation=sdg.memory=300Gi /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [[ $output == *"sdg.memory: 300Gi is more than any GPU here has (largest: 191.98Gi on GPU 0)"* ]]
+    no_slice_is_left
+}
+
+@test "a container that would reach GPUs past its slice is refused" {
+    run container --privileged --annotation=sdg.memory=20Gi /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [[ $output == *privileged* ]]
+    no_slice_is_left
+}
+
+@test "read-only root, another user, and an image with an ld.so.preload of its own" {
+    run container --read-only --tmpfs=/tmp --annotation=sdg.memory=4Gi --annotation=sdg.compute=100m /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ "$(step memory total)" -eq $((4 * GIB)) ]
+    run container --user=12345:12345 --annotation=sdg.memory=4Gi --annotation=sdg.compute=100m /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ "$(step memory total)" -eq $((4 * GIB)) ]
+}
+
+@test "a container cannot write what holds it, as root neither" {
+    run container --annotation=sdg.memory=4Gi --annotation=sdg.compute=100m /bin/sh -c '
+        for file in /run/sdg/limits /run/sdg/libsdg.so /etc/ld.so.preload; do
+            test -s "$file" && ! true >>"$file" && echo "kept $file"
+        done'
+    echo "$output"
+    [ "$(grep -o 'kept /' <<<"$output" | wc -l)" -eq 3 ]
+    [ "$(grep -o 'Read-only file system' <<<"$output" | wc -l)" -eq 3 ]
+}
+
+@test "the shim's absence stops a container, it does not free it" {
+    cp -a "$SDG_DIST" "$WORK/dist"
+    rm "$WORK/dist/usr/lib/sdg/libsdg.so"
+    write_hooks "$WORK/dist/usr/bin/sdg" "$HOOKS" "${OPTIONS[@]}"
+    run container --annotation=sdg.memory=4Gi /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [[ $output == *libsdg.so* ]]
+    no_slice_is_left
+}
+
+INIT=(--init "--init-path=$PROJECT/target/e2e/bin/raw-init")
+
+@test "a container that the shim does not get into is refused with the reason, and starts where it is allowed" {
+    run container --annotation=sdg.memory=4Gi /opt/sdg/raw-kfd 1073741824
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [[ $output == *"/opt/sdg/raw-kfd is a static program"*"allow_uncovered_images = true"* ]]
+    no_slice_is_left
+    # What an init starts is what counts, by whatever way it is found.
+    run container "${INIT[@]}" --env=PATH=/opt/sdg --annotation=sdg.memory=4Gi musl-true
+    echo "$output"
+    [[ $output == *"/opt/sdg/musl-true is loaded by /lib/ld-musl-x86_64.so.1"* || $output == *"the loader of /opt/sdg/musl-true"* ]]
+    echo 'allow_uncovered_images = true' >"$WORK/config.toml"
+    write_hooks "$SDG" "$HOOKS" "${OPTIONS[@]}" --config "$WORK/config.toml"
+    run container --annotation=sdg.memory=4Gi /opt/sdg/raw-kfd 1073741824
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "an init before the program and an image without /etc are no obstacle" {
+    run container "${INIT[@]}" --annotation=sdg.memory=4Gi --annotation=sdg.compute=100m /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ "$(step memory total)" -eq $((4 * GIB)) ]
+    . "$PROJECT/tests/e2e/engine.bash"
+    image_tree "$WORK/image"
+    rmdir "$WORK/image/etc"
+    ROOTFS_FOR_TEST=$WORK/image
+    run container "--volume=$SDG_ROOTFS/usr:/usr:ro" --annotation=sdg.memory=4Gi --annotation=sdg.compute=100m /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ "$(step memory total)" -eq $((4 * GIB)) ]
+}
+
+@test "a container killed with -9, engine and all, is reaped by the next placement" {
+    container --name=sdg-reaped-$ID --annotation=sdg.memory=100Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 1G >"$WORK/one" &
+    wait_for "the container" holds "$WORK/one"
+    pid=$(slices | jq '.[0].pid')
+    # Podman itself, its monitor, and the container's first process: nobody is left to call a hook.
+    pkill -9 -f -- "--name=sdg-reaped-$ID"
+    kill -9 "$(ps -o ppid= -p "$pid" | tr -d ' ')" "$pid"
+    wait || true
+    [ "$(slices | jq length)" -eq 1 ]
+    run container --annotation=sdg.memory=180Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 200G
+    echo "$output"
+    [ "$(step refused error)" = hipErrorOutOfMemory ]
+    no_slice_is_left
+    sdg slice history --json | jq -e 'length == 2 and .[0].program == "hip-hold" and .[0].peak_memory_bytes > 1e9'
+}

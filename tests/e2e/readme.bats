@@ -1,0 +1,75 @@
+# A newcomer's machine: the package is installed, README's commands are run as printed, the package is removed. Runs in a
+# fresh root file system of a Debian suite with the packages that `make dist` made (SDG_PACKAGES).
+
+setup_file() {
+    . "$PROJECT/tests/e2e/readme.bash"
+    # A person who answers yes, and no network.
+    echo 'APT::Get::Assume-Yes "true";' >/etc/apt/apt.conf.d/test
+    # Left in the suite's root by tests of other things.
+    rm -rf /etc/cdi /etc/containers/containers.conf.d/zz-sdg.conf /etc/sdg /usr/share/sdg
+    [ ! -d /etc/containers/containers.conf.d ] || rmdir --ignore-fail-on-non-empty /etc/containers/containers.conf.d
+    podman_of_this_machine
+    image_tar | podman import - rocm/rocm-terminal:latest >/dev/null
+    snapshot >"$BATS_FILE_TMPDIR/before"
+}
+
+setup() { . "$PROJECT/tests/e2e/readme.bash"; }
+
+@test "each block of commands says where it runs" {
+    run grep -nE '^```(sh|bash|shell|console)' "$PROJECT/README.md"
+    echo "$output"
+    [ -z "$(grep -vE '```sh (install|runnable|bare|elsewhere)$' <<<"$output")" ]
+}
+
+@test "the package installs as README says" {
+    cd "$SDG_PACKAGES"
+    run bash "$(as_printed install)"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    run dpkg --verify sdg
+    echo "$output"
+    # What the suite's dpkg was told to leave out (documentation) is missing; nothing is altered.
+    [ -z "$(grep -v '^missing .* /usr/share/\(doc\|man\)/' <<<"$output")" ]
+    [ -x /usr/bin/sdg-runtime ]
+    [ -s /usr/share/bash-completion/completions/sdg.bash ]
+}
+
+@test "README's commands run as printed, on a simulated MI300X" {
+    run sdg-sim run --preset mi300x -- bash "$(as_printed runnable)"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    # By annotation 20 GiB, by name 20 GiB.
+    [ "$(grep -c 'VRAM Total Memory (B): 21474836480' <<<"$output")" -eq 2 ]
+    [[ $output == *"gfx942"* ]]
+    # A container's view of its GPU is the container's alone.
+    [ "$(grep -c '191.98Gi  *304' <<<"$output")" -eq 1 ]
+    [ -z "$(ls /run/sdg/slices)" ]
+}
+
+@test "README's commands for a machine without a GPU run as printed" {
+    run bash "$(as_printed bare)"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"gfx942"* ]]
+}
+
+@test "the configuration that was installed says the defaults" {
+    cmp /etc/sdg/config.toml "$PROJECT/packaging/config.toml"
+    sdg-sim run --preset mi300x -- sdg --config /etc/sdg/config.toml gpu list
+}
+
+@test "removed, nothing is left but what a person changed, and purged, nothing at all" {
+    echo 'lock_timeout = 20' >>/etc/sdg/config.toml
+    run apt-get remove sdg
+    echo "$output"
+    [ "$status" -eq 0 ]
+    run changes_since "$BATS_FILE_TMPDIR/before"
+    echo "$output"
+    # What Debian keeps of units until a purge, so that they are enabled or not as they were when the package comes again.
+    [ "$(grep -v ' /etc/systemd/\| /var/lib/systemd/deb-systemd-helper-' <<<"$output" | xargs)" = "> /etc/sdg > /etc/sdg/config.toml" ]
+    grep -q 'lock_timeout = 20' /etc/sdg/config.toml
+    apt-get purge sdg
+    run changes_since "$BATS_FILE_TMPDIR/before"
+    echo "$output"
+    [ -z "$output" ]
+}

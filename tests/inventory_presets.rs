@@ -1,0 +1,195 @@
+//! The inventory of every preset against the preset itself, and of nodes that are not as they should be.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot set up its ground has failed"
+)]
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use sdg::inventory::{Detail, Gpu, Inventory};
+use sdg_sim::preset::Preset;
+
+fn node(preset: &Preset) -> tempfile::TempDir {
+    // Nodes are thousands of small files, which take minutes on a busy disk.
+    let dir = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap();
+    sdg_sim::node::build(preset, &dir.path().join("root")).unwrap();
+    dir
+}
+
+fn read(dir: &tempfile::TempDir) -> Inventory {
+    Inventory::read(&dir.path().join("root"), Detail::Full).unwrap()
+}
+
+fn preset(name: &str, changes: &[&str]) -> Preset {
+    let mut preset = Preset::named(name).unwrap();
+    preset.set_all(changes).unwrap();
+    preset
+}
+
+/// Node numbers that the KFD's XGMI link files (type 11) of a node point to.
+fn xgmi_links(root: &Path, gpu: &Gpu) -> HashSet<u32> {
+    let links = root.join(format!("sys/class/kfd/kfd/topology/nodes/{}/io_links", gpu.node));
+    let value = |text: &str, key: &str| -> u32 {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        line.trim().parse().unwrap()
+    };
+    std::fs::read_dir(links)
+        .unwrap()
+        .map(|link| std::fs::read_to_string(link.unwrap().path().join("properties")).unwrap())
+        .filter(|text| value(text, "type ") == 11)
+        .map(|text| value(&text, "node_to "))
+        .collect()
+}
+
+fn check(name: &str, preset: &Preset) {
+    let dir = node(preset);
+    let inventory = read(&dir);
+    assert_eq!(inventory.warnings, [""; 0], "{name}");
+    let count = preset.gpus * preset.partitions();
+    assert_eq!(inventory.gpus.len() as u32, count, "{name}");
+    let uuids: HashSet<&str> = inventory.gpus.iter().map(|gpu| gpu.uuid.as_str()).collect();
+    assert_eq!(uuids.len() as u32, count, "{name}: every UUID once");
+    let cards: HashSet<_> = inventory.gpus.iter().map(|gpu| gpu.pci).collect();
+    assert_eq!(cards.len() as u32, preset.gpus, "{name}: a PCI address a card");
+    for (position, gpu) in inventory.gpus.iter().enumerate() {
+        assert_eq!(gpu.index as usize, position);
+        assert_eq!(gpu.grid.xccs, preset.xcc_per_partition(), "{name}");
+        assert_eq!(gpu.grid.engines, preset.shader_engines, "{name}");
+        assert_eq!(
+            gpu.grid.active_units,
+            preset.active_cus * preset.xcc_per_partition(),
+            "{name}"
+        );
+        let links: HashSet<u32> = gpu.linked_nodes.iter().copied().collect();
+        assert_eq!(
+            links,
+            xgmi_links(&dir.path().join("root"), gpu),
+            "{name}: links of GPU {position}"
+        );
+        if preset.compute_partitions.len() > 1 {
+            assert_eq!(gpu.compute_partition.as_deref(), Some(&*preset.compute_partition));
+            assert_eq!(gpu.memory_partition.as_deref(), Some(&*preset.memory_partition));
+        }
+        let first = (position as u32).is_multiple_of(preset.partitions());
+        assert_eq!(
+            gpu.device_dir.is_some(),
+            first,
+            "{name}: only a card's first partition"
+        );
+        if let Some(device) = &gpu.device_dir {
+            let total = dir.path().join("root").join(device.strip_prefix("/").unwrap());
+            assert!(total.join("mem_info_vram_total").is_file(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_preset_is_read_as_it_is() {
+    for name in Preset::names() {
+        check(name, &Preset::named(name).unwrap());
+    }
+}
+
+#[test]
+fn every_partition_mode_of_an_mi300x_and_both_spellings_of_its_partitions() {
+    for (compute, memory) in [
+        ("SPX", "NPS1"),
+        ("DPX", "NPS1"),
+        ("QPX", "NPS1"),
+        ("CPX", "NPS1"),
+        ("CPX", "NPS4"),
+    ] {
+        for spelling in ["underscore", "dot"] {
+            let changes = [
+                format!("compute_partition={compute}"),
+                format!("memory_partition={memory}"),
+                format!("xcp_spelling={spelling}"),
+            ];
+            let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
+            check(&format!("{changes:?}"), &preset("mi300x", &changes));
+        }
+    }
+}
+
+#[test]
+fn sixty_four_partitions() {
+    let dir = node(&preset("mi300x-8-cpx", &[]));
+    let inventory = read(&dir);
+    assert_eq!(inventory.gpus.len(), 64);
+    let uuid = &inventory.gpus[9].uuid;
+    assert!(
+        uuid.ends_with("-1"),
+        "the second partition of the second card: {uuid}"
+    );
+    assert_eq!(inventory.gpus[9].linked_nodes.len(), 63);
+}
+
+#[test]
+fn a_node_that_cannot_be_read_is_a_warning_and_the_others_are_there() {
+    let dir = node(&preset("mi300x", &["gpus=8"]));
+    let nodes = dir.path().join("root/sys/class/kfd/kfd/topology/nodes");
+    let inventory = read(&dir);
+    let hidden = inventory.gpus[3].node;
+    std::fs::remove_file(nodes.join(hidden.to_string()).join("gpu_id")).unwrap();
+    let inventory = read(&dir);
+    assert_eq!(inventory.gpus.len(), 7);
+    assert_eq!(inventory.warnings.len(), 1);
+    let warning = &inventory.warnings[0];
+    assert!(
+        warning.contains(&format!("KFD node {hidden}")) && warning.contains("gpu_id"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn figures_that_make_no_grid_are_a_warning() {
+    let dir = node(&preset("mi300x", &[]));
+    let nodes = dir.path().join("root/sys/class/kfd/kfd/topology/nodes");
+    let number = read(&dir).gpus[0].node;
+    let file = nodes.join(number.to_string()).join("properties");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("simd_per_cu 4", "simd_per_cu 0")).unwrap();
+    let inventory = read(&dir);
+    assert_eq!(inventory.gpus, []);
+    assert!(
+        inventory.warnings[0].contains("simd_per_cu"),
+        "{:?}",
+        inventory.warnings
+    );
+}
+
+#[test]
+fn no_driver_and_no_gpu_are_an_empty_inventory() {
+    let empty = tempfile::tempdir().unwrap();
+    let inventory = Inventory::read(empty.path(), Detail::Full).unwrap();
+    assert_eq!(inventory, Inventory::default());
+    let dir = node(&preset("mi300x", &[]));
+    let nodes = dir.path().join("root/sys/class/kfd/kfd/topology/nodes");
+    let number = read(&dir).gpus[0].node;
+    std::fs::remove_dir_all(nodes.join(number.to_string())).unwrap();
+    assert_eq!(read(&dir), Inventory::default(), "a node with CPUs only");
+}
+
+#[test]
+fn cards_without_a_serial_number_are_told_apart_by_their_place() {
+    let dir = node(&preset("mi300x", &["gpus=2"]));
+    let nodes = dir.path().join("root/sys/class/kfd/kfd/topology/nodes");
+    for gpu in read(&dir).gpus {
+        let file = nodes.join(gpu.node.to_string()).join("properties");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with("unique_id"))
+            .collect();
+        std::fs::write(&file, lines.join("\n")).unwrap();
+    }
+    let inventory = read(&dir);
+    assert_ne!(inventory.gpus[0].uuid, inventory.gpus[1].uuid);
+    let expected = inventory.gpus[0].pci.to_string().replace([':', '.'], "-");
+    assert_eq!(inventory.gpus[0].uuid, format!("GPU-{expected}"));
+}
