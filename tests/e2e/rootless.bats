@@ -63,5 +63,5 @@ podman_of_user() {
     run ordinary "${sdg[@]}" slice list
     echo "$output"
     [ "$status" -ne 0 ]
-    [[ $output == "sdg: read $WORK/state/slices: Permission denied (os error 13)" ]]
+    [[ $output == "sdg: open $WORK/state/slices: Permission denied (os error 13)" ]]
 }
