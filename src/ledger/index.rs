@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{FileError, write_whole};
 use crate::ledger::record::{Holder, ProcessIdentity, RECORD_VERSION, SliceRecord};
+use crate::ledger::store::is_id;
 use crate::placement::GpuGrant;
 use crate::request::SliceRequest;
 
@@ -94,7 +95,7 @@ enum PlainHolder {
 pub fn read(state: &Path) -> Vec<Entry> {
     let bytes = std::fs::read(state.join(FILE)).unwrap_or_default();
     let mut entries = decode(&bytes).unwrap_or_default();
-    entries.retain(|entry| entry.record.version == RECORD_VERSION);
+    entries.retain(|entry| entry.record.version == RECORD_VERSION && is_id(&entry.record.id));
     entries
 }
 
