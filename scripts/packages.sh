@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a purpose needs and that are missing: packages.sh build|demo|test|kernel|bench|dist
+# Installs the Debian packages that a purpose needs and that are missing: packages.sh build|demo|test|kernel|bench|fuzz|dist
 set -euo pipefail
 
 build=(gcc libc6-dev jq)
@@ -7,9 +7,10 @@ demo=("${build[@]}" podman conmon crun runc mmdebstrap debian-archive-keyring)
 test=("${demo[@]}" bats binutils musl-tools busybox-static perl procps prometheus python3 python3-pip strace tmux)
 kernel=("${test[@]}" gcc make flex bison bc libelf-dev libssl-dev xz-utils cpio kmod qemu-system-x86)
 bench=("${test[@]}" time valgrind)
+fuzz=("${build[@]}" g++)
 dist=("${build[@]}" dpkg-dev lintian rpm rpmlint)
 
-declare -n wanted="${1:?usage: packages.sh build|demo|test|kernel|bench|dist}"
+declare -n wanted="${1:?usage: packages.sh build|demo|test|kernel|bench|fuzz|dist}"
 missing=()
 for package in "${wanted[@]}"; do
     state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

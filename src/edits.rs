@@ -256,9 +256,11 @@ fn global_mask(masks: &[CuMask]) -> Option<String> {
     Some(format!("0x{}", digits.trim_start_matches('0')))
 }
 
-/// `/etc/ld.so.preload` with the shim after what was there.
+/// `/etc/ld.so.preload` with the shim after what was there. glibc's loader reads to the first zero byte (elf/rtld.c,
+/// `strsep`): what an image has behind one is not kept, or the shim would be behind it too.
 pub fn preload_content(image: &[u8]) -> Vec<u8> {
-    let mut content = image.to_vec();
+    let read = image.split(|byte| *byte == 0).next();
+    let mut content = read.unwrap_or_default().to_vec();
     if content.last().is_some_and(|byte| *byte != b'\n') {
         content.push(b'\n');
     }
@@ -292,6 +294,10 @@ mod tests {
         assert_eq!(
             preload_content(b"/opt/a.so\n/opt/b.so"),
             b"/opt/a.so\n/opt/b.so\n/run/sdg/libsdg.so\n"
+        );
+        assert_eq!(
+            preload_content(b"/opt/a.so\0\n#"),
+            b"/opt/a.so\n/run/sdg/libsdg.so\n"
         );
     }
 }

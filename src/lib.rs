@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod listing;
 pub mod oci;
+pub mod one_line;
 pub mod placement;
 pub mod request;
 pub mod sizing;

@@ -315,6 +315,14 @@ fn bad_requests_and_bad_ground_are_refused_in_one_line_and_leave_nothing() {
 }
 
 #[test]
+fn what_a_refusal_quotes_gives_a_terminal_no_orders() {
+    let container = Container::new();
+    let config = container.config(&[("sdg.mem\u{1b}[2J\nory", "1Gi")]);
+    let line = container.refusal(&config);
+    assert!(line.starts_with(r"sdg: sdg.mem\u{1b}[2J ory: no such key"), "{line:?}");
+}
+
+#[test]
 fn the_images_preload_file_is_kept_and_never_followed_out_of_the_image() {
     let container = Container::new();
     let preload = container.rootfs.join("etc/ld.so.preload");

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::one_line::one_line;
 use crate::sys;
 
 /// `/dev/null`. Source: Linux, Documentation/admin-guide/devices.txt.
@@ -21,7 +22,7 @@ pub fn speak_as_hook() {
 /// Writes one line to stderr, whatever is in the text. Podman gives precreate hooks `/dev/null` for it and reports
 /// their exit code only; then the line goes to stderr of the engine itself, above its own error.
 pub fn complain(text: &str) {
-    let line = format!("sdg: {}\n", text.replace(['\n', '\r'], " "));
+    let line = format!("sdg: {}\n", one_line(text));
     // There is nobody left to tell if this fails.
     let _ = match (IS_HOOK.load(Ordering::Relaxed) && is_discarded())
         .then(engine_stderr)

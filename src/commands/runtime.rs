@@ -27,6 +27,7 @@ use crate::ledger::store::LedgerError;
 use crate::lifecycle;
 use crate::oci::config::Spec;
 use crate::oci::runtime_call::{self, Log, RuntimeCall, Verb};
+use crate::one_line::one_line;
 use bundle::Bundle;
 
 /// Why the real runtime was not reached.
@@ -208,7 +209,7 @@ fn write_log(arguments: &[OsString], error: &CommandError) {
     let Some(Log { path, json }) = runtime_call::parse(arguments).log else {
         return;
     };
-    let text = format!("sdg: {error}").replace(['\n', '\r'], " ");
+    let text = one_line(&format!("sdg: {error}"));
     let line = if json {
         format!("{}\n", serde_json::json!({"level": "error", "msg": text}))
     } else {

@@ -18,6 +18,8 @@ pub const CONFIG: &str = "/etc/containerd/config.toml";
 const ENGINE: &str = "containerd";
 /// What the record calls the header of the CRI plugin's table.
 const SECTION: &str = "cri";
+/// The version of the file's own form, which an empty file is given.
+const VERSION: &str = "version";
 /// The default runtime, which is defined by default only as long as the file defines none.
 const DEFAULT_RUNTIME: &str = "runc";
 const RUNTIME_TYPE: &str = "io.containerd.runc.v2";
@@ -69,8 +71,9 @@ fn install(inputs: &Inputs<'_>, record: Option<Changes>) -> Result<Plan, SetupEr
     let before = inputs.tree.text(&path);
     let mut document = toml_keys::parse(&path, before)?;
     let version = config_version(&document, before, inputs.version);
-    if before.is_none_or(|text| text.trim().is_empty()) {
-        document.insert("version", value(version));
+    let is_empty = before.is_none_or(|text| text.trim().is_empty());
+    if is_empty {
+        document.insert(VERSION, value(version));
     }
     let keys = Keys::of(version);
     let ours = toml_keys::get(&document, &keys.runtime(RUNTIME_NAME)).is_none();
@@ -95,6 +98,9 @@ fn install(inputs: &Inputs<'_>, record: Option<Changes>) -> Result<Plan, SetupEr
         .map_or_else(Vec::new, |record| record.sections.clone());
     if switched.is_some() && !had_section {
         sections.push(SECTION.to_owned());
+    }
+    if is_empty {
+        sections.push(VERSION.to_owned());
     }
     if keep_default_runtime(&mut document, &path, &keys)? {
         sections.push(DEFAULT_RUNTIME.to_owned());
@@ -141,7 +147,10 @@ fn remove(inputs: &Inputs<'_>, record: &Changes) -> Result<Plan, SetupError> {
         if made(SECTION) {
             toml_keys::remove_header(&mut document, &keys.plugin);
         }
-        let only_version = document.iter().all(|(key, _)| key == "version");
+        let only_version = document.iter().all(|(key, _)| key == VERSION);
+        if made(VERSION) && only_version {
+            document.remove(VERSION);
+        }
         changes.push(Change {
             path: record.file.clone(),
             before: Some(before.to_owned()),

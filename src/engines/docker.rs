@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstInputValue, CstNode, CstObject, CstRootNode};
+use serde::de::IgnoredAny;
 
 use crate::engines::changes::{self, Changes, Switch};
 use crate::engines::tree::Source;
@@ -124,22 +125,13 @@ struct Daemon {
 impl Daemon {
     fn parse(text: Option<&str>) -> Result<Self, SetupError> {
         let text = text.filter(|text| !text.trim().is_empty()).unwrap_or("{}\n");
-        let strict = ParseOptions {
-            allow_comments: false,
-            allow_loose_object_property_names: false,
-            allow_trailing_commas: false,
-            allow_missing_commas: false,
-            allow_single_quoted_strings: false,
-            allow_hexadecimal_numbers: false,
-            allow_unary_plus_numbers: false,
-            allow_bare_decimal_point_numbers: false,
-            allow_extended_string_escapes: false,
-            allow_non_finite_numbers: false,
-        };
-        let root = CstRootNode::parse(text, &strict).map_err(|error| SetupError::Syntax {
+        let syntax = |error: &dyn std::fmt::Display| SetupError::Syntax {
             path: CONFIG.into(),
             reason: error.to_string().replace('\n', " "),
-        })?;
+        };
+        // As strictly as Docker itself reads it; what makes the tree is lenient.
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| syntax(&error))?;
+        let root = CstRootNode::parse(text, &ParseOptions::default()).map_err(|error| syntax(&error))?;
         let object = root
             .object_value()
             .ok_or_else(|| wrong("the whole", "an object"))?;

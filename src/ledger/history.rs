@@ -123,8 +123,8 @@ impl Ledger {
     /// Slices that are over, in the order of their end.
     pub fn ended(&self) -> Result<Vec<Ended>, FileError> {
         let path = self.history();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(parse(&text)),
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(FileError::of("read", &path)(error)),
         }

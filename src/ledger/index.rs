@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{FileError, write_whole};
 use crate::ledger::record::{Holder, ProcessIdentity, RECORD_VERSION, SliceRecord};
+use crate::ledger::store::is_id;
 use crate::placement::GpuGrant;
 use crate::request::SliceRequest;
 
@@ -94,7 +95,7 @@ enum PlainHolder {
 pub fn read(state: &Path) -> Vec<Entry> {
     let bytes = std::fs::read(state.join(FILE)).unwrap_or_default();
     let mut entries = decode(&bytes).unwrap_or_default();
-    entries.retain(|entry| entry.record.version == RECORD_VERSION);
+    entries.retain(|entry| entry.record.version == RECORD_VERSION && is_id(&entry.record.id));
     entries
 }
 
@@ -200,22 +201,25 @@ mod tests {
             process: PROCESS,
         };
         [
-            entry("0a", placed),
-            entry("0b", claimed),
-            entry("0c", Holder::Named),
+            entry("00000000000a", placed),
+            entry("00000000000b", claimed),
+            entry("00000000000c", Holder::Named),
         ]
     }
 
     #[test]
-    fn entries_come_back_as_they_were_but_for_records_of_another_version() {
+    fn entries_come_back_as_they_were_but_for_records_of_another_version_or_of_no_slice() {
         let state = tempfile::tempdir().unwrap();
         let mut entries = three();
         write(state.path(), &entries).unwrap();
         assert_eq!(read(state.path()), entries);
         entries[1].record.version += 1;
         write(state.path(), &entries).unwrap();
-        let [first, _, third] = entries;
-        assert_eq!(read(state.path()), [first, third]);
+        let [first, _, mut third] = entries;
+        assert_eq!(read(state.path()), [first.clone(), third.clone()]);
+        third.record.id = "../../else/it".to_owned();
+        write(state.path(), &[first.clone(), third]).unwrap();
+        assert_eq!(read(state.path()), [first]);
     }
 
     #[test]
@@ -236,7 +240,7 @@ mod tests {
         });
         assert_eq!(
             (VERSION, digest),
-            (2, 865_520_736),
+            (2, 539_633_750),
             "the form has changed: raise VERSION"
         );
     }

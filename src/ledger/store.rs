@@ -278,7 +278,7 @@ fn forbidden(error: FileError) -> LedgerError {
 }
 
 /// 12 hex digits.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use sdg::host::{Host, Places};
 use sdg::least_power;
+use sdg::one_line::one_line;
 use sdg_agent::cli::{Cli, Command};
 use sdg_agent::parts;
 
@@ -35,6 +36,6 @@ fn main() -> ExitCode {
 }
 
 fn failed(message: &str) -> ExitCode {
-    eprintln!("sdg-agent: {message}");
+    eprintln!("sdg-agent: {}", one_line(message));
     ExitCode::FAILURE
 }

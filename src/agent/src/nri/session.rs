@@ -1,6 +1,7 @@
 //! One connection to a runtime: we register, then it calls and we answer, until one of us goes.
 
 use prost::Message;
+use sdg::one_line::one_line;
 
 use super::messages::{
     ConfigureRequest, ConfigureResponse, Container, CreateContainerRequest, CreateContainerResponse, Event,
@@ -57,7 +58,7 @@ impl CallError {
                 Self::Pod(_) | Self::Message(_) => FAILED_PRECONDITION,
                 Self::Unknown(_) => UNIMPLEMENTED,
             },
-            message: self.to_string().replace(['\n', '\r'], " "),
+            message: one_line(&self.to_string()),
         }
     }
 }

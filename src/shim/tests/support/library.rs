@@ -12,29 +12,30 @@ fn target() -> PathBuf {
     )
 }
 
+/// With the flags that `make build` has built a release with, where `make test` says them: then it is there already.
 fn cargo(arguments: &[&str]) {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release"])
-        .args(arguments)
-        .status()
-        .unwrap();
-    assert!(status.success(), "cargo build --release {arguments:?}");
+    let mut build = Command::new(env!("CARGO"));
+    if let Some(flags) = std::env::var_os("SDG_RELEASE_RUSTFLAGS") {
+        build.env("RUSTFLAGS", flags);
+    }
+    let status = build.args(["build", "--quiet"]).args(arguments).status().unwrap();
+    assert!(status.success(), "cargo build {arguments:?}");
 }
 
 /// Builds `libsdg.so` as a release has it, and says where it is.
 pub fn build() -> PathBuf {
-    cargo(&["--package", "sdg-shim"]);
+    cargo(&["--release", "--package", "sdg-shim"]);
     target().join("release/libsdg.so")
 }
 
 /// Builds the simulator, and says where it is.
 pub fn simulator() -> PathBuf {
-    cargo(&["--package", "sdg-sim"]);
+    cargo(&["--release", "--package", "sdg-sim"]);
     target().join("release/sdg-sim")
 }
 
-/// Builds the program that makes GPU calls, and says where it is.
+/// Builds the program that makes GPU calls, as the tests themselves are built, and says where it is.
 pub fn program() -> PathBuf {
     cargo(&["--package", "sdg-shim", "--example", "gpu_calls"]);
-    target().join("release/examples/gpu_calls")
+    target().join("debug/examples/gpu_calls")
 }
