@@ -16,12 +16,11 @@ vllm_image() {
 }
 VLLM_PATH='ENV PATH=/opt/vllm:/usr/bin:/bin'
 
-# What both of Compose's programs are told beside the example: ROCm's user space, and no network of their own.
+# What both of Compose's programs are told beside the example: ROCm's user space, and the network of the host.
 compose_override() {
     cat <<-YAML
 		x-machine: &machine
 		  network_mode: host
-		  ports: !reset []
 		  volumes: ["$SDG_ROOTFS/usr:/usr:ro", "$PROJECT/target/e2e/bin:/opt/sdg:ro"]
 		services:
 		  large: *machine
@@ -43,6 +42,8 @@ podman_of_the_test() {
 		runtime = "runc"
 		cgroup_manager = "cgroupfs"
 		events_logger = "none"
+		lock_type = "file"
+		tmp_dir = "$WORK/libpod"
 		hooks_dir = ["$WORK/hooks"]
 	TOML
     printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/images"\nrunroot = "%s/run"\n' "$WORK" "$WORK" >"$WORK/storage.conf"
@@ -54,10 +55,10 @@ quadlet_units() {
     QUADLET_UNIT_DIRS=$PROJECT/examples/quadlet /usr/lib/systemd/system-generators/podman-system-generator --dryrun
 }
 
-# exec_of UNIT KEY: what the unit $output has for a key, with systemd's specifiers resolved.
+# exec_of UNIT KEY: what the unit $output has for a key, with systemd's specifiers resolved; the cgroup is not one that systemd delegates.
 exec_of() {
     awk -v unit="---$1.service---" '/^---/ { inside = $0 == unit } inside' <<<"$output" |
-        sed -n "s/^$2=//p" | sed "s/%N/$1/g; s/%n/$1.service/g; s|%t|$WORK|g"
+        sed -n "s/^$2=//p" | sed "s/%N/$1/g; s/%n/$1.service/g; s|%t|$WORK|g; s/--cgroups=split/--cgroups=enabled/"
 }
 
 # holding ENGINE CONTAINER GIB: its program saw so much and took nine tenths of it.

@@ -41,10 +41,11 @@ podman_with_the_image() {
 
 @test "podman-compose passes the annotations on; the lines that name Docker's runtime are left out" {
     podman_with_the_image
-    sed '/^    runtime: sdg$/d' "$PROJECT/examples/compose/compose.yaml" >"$WORK/compose.yaml"
-    compose=(podman-compose --project-name vllm --file "$WORK/compose.yaml" --file "$WORK/override.yaml")
+    mkdir "$WORK/compose"
+    sed '/^    runtime: sdg$/d' "$PROJECT/examples/compose/compose.yaml" >"$WORK/compose/compose.yaml"
+    compose=(podman-compose --file "$WORK/compose/compose.yaml" --file "$WORK/override.yaml")
     "${compose[@]}" up --detach
-    both_serve podman vllm_large_1 vllm_small_1
+    both_serve podman compose_large_1 compose_small_1
     "${compose[@]}" down --timeout 1
     no_slice_is_left
 }
@@ -58,10 +59,10 @@ podman_with_the_image() {
     export DOCKER_HOST=unix://$WORK/docker.sock HF_TOKEN=of-the-caller
     wait_for dockerd docker version || { tail -n 20 "$WORK/docker.log"; return 1; }
     tar -C "$WORK/image" -c . | docker import --change "$VLLM_PATH" - rocm/vllm:latest >/dev/null
-    compose=(docker compose --project-name vllm --file "$PROJECT/examples/compose/compose.yaml" --file "$WORK/override.yaml")
+    compose=(docker compose --file "$PROJECT/examples/compose/compose.yaml" --file "$WORK/override.yaml")
     "${compose[@]}" up --detach
-    both_serve docker vllm-large-1 vllm-small-1
-    docker logs vllm-large-1 | grep 'token: of-the-caller'
+    both_serve docker compose-large-1 compose-small-1
+    docker logs compose-large-1 | grep 'token: of-the-caller'
     "${compose[@]}" down --timeout 1 --volumes
     no_slice_is_left
     kill "$ENGINE_PID"
