@@ -18,7 +18,7 @@ quietly() { "$@" >>"$log" 2>&1 || { tail -n 10 "$log" >&2; echo "dmem-kernel.sh:
 
 # apt with sid alone, in a directory of its own.
 mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $("$project/scripts/suite.sh" --mirror) sid main" >"$work/apt/sources.list"
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $("$project/scripts/debian-root.sh" --mirror) sid main" >"$work/apt/sources.list"
 apt=(-o "Dir::Etc::sourcelist=$work/apt/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/apt/lists"
     -o "Dir::Cache=$work/apt/cache" -o Dir::State::status=/dev/null -o APT::Sandbox::User=root
     -o Acquire::Check-Valid-Until=false)

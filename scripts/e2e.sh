@@ -108,6 +108,9 @@ else
     fi
     "$PROJECT/scripts/shim-loads.sh" "$SDG_DIST" || fault "shim-loads.sh"
     run_file rpm.bats "rpm of this machine"
+    run_file completions.bats "shells of this machine"
+    SDG_RUNTIME=runc
+    run_file image.bats "Podman of this machine with $SDG_RUNTIME"
     for suite in bookworm trixie sid; do
         run_file readme.bats "Debian $suite, fresh" "$PROJECT/scripts/suite.sh" --fresh "$suite"
     done
@@ -117,6 +120,8 @@ else
     run_file nri_killed.bats "pods of containerd of Debian sid" "$PROJECT/scripts/engine-suite.sh" sid
     for suite in trixie sid; do
         run_file docker.bats "Docker of Debian $suite" \
+            "$PROJECT/scripts/engine-suite.sh" "$suite"
+        run_file examples.bats "Podman and Docker of Debian $suite" \
             "$PROJECT/scripts/engine-suite.sh" "$suite"
     done
 fi

@@ -9,7 +9,7 @@ shift
 scripts=$(cd "$(dirname "$0")" && pwd)
 root=${SDG_CACHE:-/var/cache/sdg}/suites/$suite
 packages=(containerd runc crun bats jq busybox-static curl ca-certificates protobuf-compiler)
-[ "$suite" = bookworm ] || packages+=(docker.io docker-cli)
+[ "$suite" = bookworm ] || packages+=(docker.io docker-cli docker-compose podman-compose)
 
 if [ "$(cat "$root/.engines" 2>/dev/null)" != "${packages[*]}" ]; then
     log=$root.engines.log

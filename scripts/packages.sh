@@ -4,7 +4,7 @@ set -euo pipefail
 
 build=(gcc libc6-dev jq)
 demo=("${build[@]}" podman conmon crun runc mmdebstrap debian-archive-keyring)
-test=("${demo[@]}" bats binutils musl-tools busybox-static perl procps prometheus python3 python3-pip strace tmux)
+test=("${demo[@]}" bash-completion bats binutils fish musl-tools busybox-static perl procps prometheus python3 python3-pip strace tmux zsh)
 kernel=("${test[@]}" gcc make flex bison bc libelf-dev libssl-dev xz-utils cpio kmod qemu-system-x86)
 bench=("${test[@]}" time valgrind)
 fuzz=("${build[@]}" g++)

@@ -10,20 +10,6 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/tmp"
 cp "$shim" "$work/tmp/libsdg.so"
 
-# make_root SUITE ROOT
-make_root() {
-    echo "Fetching the C library of Debian $1 (once, into $2)"
-    mkdir -p "$roots"
-    if ! mmdebstrap --mode=root --variant=extract --include=base-files,libc6,coreutils \
-        --aptopt='Acquire::Check-Valid-Until "false"' "$1" "$2.new" "deb $("$scripts/suite.sh" --mirror) $1 main" \
-        >"$2.log" 2>&1; then
-        tail -n 5 "$2.log" >&2
-        rm -rf "$2.new"
-        exit 1
-    fi
-    mv "$2.new" "$2"
-}
-
 # load ROOT: with these variables the loader resolves every symbol of what it loads, lists the libraries, and ends.
 load() {
     # The arguments reach the inner shell as its own, never as text.
@@ -34,7 +20,10 @@ load() {
 
 for suite in bullseye sid; do
     root=$roots/$suite
-    [ -d "$root" ] || make_root "$suite" "$root"
+    if [ ! -d "$root" ]; then
+        echo "Fetching the C library of Debian $suite (once, into $root)"
+        "$scripts/debian-root.sh" "$suite" "$root" --variant=extract --include=base-files,libc6,coreutils
+    fi
     load "$root" >"$work/output" || true
     if ! grep -q '/tmp/libsdg.so (0x' "$work/output" || grep -qiE 'not found|error' "$work/output"; then
         cat "$work/output" >&2

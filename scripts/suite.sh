@@ -2,7 +2,6 @@
 # Runs a command in a root file system of another Debian suite, with that suite's container engines:
 #   suite.sh SUITE COMMAND…
 #   suite.sh --fresh SUITE COMMAND…   what the command writes is forgotten
-#   suite.sh --mirror                 prints the Debian mirror that suites come from
 # The root is made on first use under $SDG_CACHE/suites. The checkout, the cache, /proc, /sys, /dev and /tmp are the
 # machine's own; a pivot_root, not a chroot, because container engines pivot again.
 set -euo pipefail
@@ -10,18 +9,6 @@ cache=${SDG_CACHE:-/var/cache/sdg}
 project=$(cd "$(dirname "$0")/.." && pwd)
 packages=podman,conmon,crun,runc,jq,bats,perl,procps,util-linux,mount,busybox-static
 
-# The mirror that this machine's apt uses for its own suite.
-mirror() {
-    local codename
-    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-sid}")
-    apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Origin: Debian' |
-        awk -v codename="$codename" '$2 == codename || $2 == "unstable" { print $1; exit }'
-}
-
-if [ "${1:-}" = --mirror ]; then
-    mirror
-    exit
-fi
 fresh=
 if [ "${1:-}" = --fresh ]; then
     fresh=yes
@@ -33,23 +20,10 @@ root=$cache/suites/$suite
 
 # A root that was made with other packages, by another version of this script, is made anew.
 if [ "$(cat "$root/.packages" 2>/dev/null)" != "$packages" ]; then
-    uri=$(mirror)
-    [ -n "$uri" ] || { echo "suite.sh: apt here knows no Debian mirror (apt-get indextargets shows none)" >&2; exit 1; }
     echo "Making a root file system of Debian $suite with its container engines (once, into $root)"
-    mkdir -p "$cache/suites"
-    log=$cache/suites/$suite.log
-    if ! mmdebstrap --mode=root --variant=minbase --include="$packages" \
-        --aptopt='Acquire::Check-Valid-Until "false"' \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        "$suite" "$root.new" "deb $uri $suite main" >"$log" 2>&1; then
-        tail -n 5 "$log" >&2
-        echo "suite.sh: mmdebstrap of $suite failed; its whole output: $log" >&2
-        rm -rf "$root.new"
-        exit 1
-    fi
-    echo "$packages" >"$root.new/.packages"
-    rm -rf "$root"
-    mv "$root.new" "$root"
+    "$project/scripts/debian-root.sh" "$suite" "$root" --variant=minbase --include="$packages" \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*'
+    echo "$packages" >"$root/.packages"
 fi
 
 # The arguments reach the inner shell as its own, never as text.

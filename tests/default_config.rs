@@ -1,13 +1,16 @@
-//! The configuration file that packages install says every key, and its defaults are the program's.
+//! The configuration file that packages install says every key, and its defaults are the program's; README's tables of keys are
+//! whole.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use sdg::config::{Config, ConfigError};
+use sdg::request::KEYS;
 
 const INSTALLED: &str = include_str!("../packaging/config.toml");
+const README: &str = include_str!("../README.md");
 
 /// A commented key of the file.
 struct Line<'a> {
@@ -83,4 +86,38 @@ fn the_defaults_that_it_shows_are_the_defaults() {
     for line in lines().into_iter().filter(|line| line.is_example) {
         assert_ne!(read(line.text).unwrap(), Config::default(), "{}", line.key);
     }
+}
+
+/// The table of a section of README: keys with the second column.
+fn table(heading: &str) -> BTreeMap<&'static str, &'static str> {
+    let (_, section) = README.split_once(&format!("\n## {heading}\n")).unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let columns = rows.map(|row| {
+        let (key, rest) = row.split_once("` | ").unwrap();
+        (key, rest.split_once(" | ").unwrap().0)
+    });
+    columns.collect()
+}
+
+fn keys<'a>(table: &BTreeMap<&'a str, &'a str>) -> BTreeSet<&'a str> {
+    table.keys().copied().collect()
+}
+
+#[test]
+fn readme_says_every_key_of_the_file_and_its_default() {
+    let table = table("Configuration");
+    assert_eq!(keys(&table), known_keys().iter().map(String::as_str).collect());
+    for line in lines().into_iter().filter(|line| !line.is_example) {
+        let (_, default) = line.text.split_once(" = ").unwrap();
+        assert_eq!(table[line.key], format!("`{default}`"), "{}", line.key);
+    }
+}
+
+#[test]
+fn readme_says_every_key_of_a_request() {
+    assert_eq!(
+        keys(&table("The request")),
+        KEYS.iter().map(|(_, name)| *name).collect()
+    );
 }

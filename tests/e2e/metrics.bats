@@ -19,11 +19,6 @@ background() {
     PIDS+=($!)
 }
 
-# get URL: what is there.
-get() { python3 -c 'import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' "$1"; }
-
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-
 agent_start() {
     printf 'metrics = "127.0.0.1:0"\nwatchdog = "log"\n' >"$WORK/config.toml"
     background "$WORK/agent" "$SDG_DIST/usr/bin/sdg-agent" "${OPTIONS[@]}" --config "$WORK/config.toml" run

@@ -49,9 +49,9 @@ connections() { grep -c ' connected' "$WORK/agent.log" 2>/dev/null || true; }
 
 agent_stop() { kill -9 "$(cat "$WORK/agent.pid")" 2>/dev/null || true; }
 
-# What the pod of the documents asks for.
-EXAMPLE=(sdg.exostellar.io/vendor=amd sdg.exostellar.io/memory=4Gi sdg.exostellar.io/memoryLimit=20Gi
-    sdg.exostellar.io/compute=100m sdg.exostellar.io/computeLimit=500m sdg.exostellar.io/count=1)
+# What the pod of the documents asks for: its labels.
+mapfile -t EXAMPLE < <(sed -n 's|^    \(sdg\.exostellar\.io/[a-zA-Z]*\): "\(.*\)"$|\1=\2|p' "$PROJECT/packaging/kubernetes/pod.example.yaml")
+[ "${#EXAMPLE[@]}" -eq 6 ]
 
 # run_in POD NAME PROGRAM [-- LABEL…]: a container, to its end; what it printed is in $output.
 run_in() {

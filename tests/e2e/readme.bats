@@ -34,6 +34,21 @@ setup() { . "$PROJECT/tests/e2e/readme.bash"; }
     [ -s /usr/share/bash-completion/completions/sdg.bash ]
 }
 
+@test "the package has every file that was laid out, as it was, and no other but Debian's" {
+    mkdir "$BATS_TEST_TMPDIR/deb"
+    dpkg-deb --extract "$SDG_PACKAGES"/sdg_*.deb "$BATS_TEST_TMPDIR/deb"
+    run diff -r --no-dereference "$SDG_DIST" "$BATS_TEST_TMPDIR/deb"
+    echo "$output"
+    # The group is udev's own, zsh's completions have another place there, and policy asks for the rest.
+    [ "$(sed "s|$SDG_DIST|laid|; s|$BATS_TEST_TMPDIR/deb|deb|; s|^Only in ||" <<<"$output" | sort | xargs -d '\n' -n 1)" = "deb/usr/share/doc/sdg: changelog.Debian.gz
+deb/usr/share/doc/sdg: copyright
+deb/usr/share/zsh: vendor-completions
+deb/usr/share: lintian
+laid/usr/lib: sysusers.d
+laid/usr/share/zsh: site-functions" ]
+    diff -r "$SDG_DIST/usr/share/zsh/site-functions" "$BATS_TEST_TMPDIR/deb/usr/share/zsh/vendor-completions"
+}
+
 @test "README's commands run as printed, on a simulated MI300X" {
     run sdg-sim run --preset mi300x -- bash "$(as_printed runnable)"
     echo "$output"

@@ -63,3 +63,8 @@ no_slice_is_left() { [ "$(slices | jq length)" -eq 0 ]; }
 
 # step NAME FIELD: a field of a program's output in $output.
 step() { jq -rR "fromjson? | select(.step == \"$1\") | .$2" <<<"$output"; }
+
+# get URL: what is there.
+get() { python3 -c 'import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())' "$1"; }
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }

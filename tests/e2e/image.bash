@@ -1,0 +1,41 @@
+# Loaded by image.bats.
+. "$PROJECT/tests/e2e/slices.bash"
+
+# By which people build the image, as the manifests' README prints it.
+build_command() { grep -om 1 'podman build [^`]*' "$PROJECT/packaging/kubernetes/README.md"; }
+
+# The base's name in a registry, and a file of the same Debian.
+base_name() { sed -n 's/^ARG BASE=//p' "$PROJECT/packaging/Containerfile"; }
+
+base_tar() {
+    local suite=$1 tar=$SDG_CACHE/images/debian-$1.tar
+    [ -e "$tar" ] || "$PROJECT/scripts/debian-root.sh" "$suite" "$tar" --variant=minbase --format=tar
+    echo "$tar"
+}
+
+# Images of the test's own, and builds without the namespaces that a machine may not give.
+own_storage() {
+    printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/images"\nrunroot = "%s/run"\n' "$1" "$1" >"$1/storage.conf"
+    export CONTAINERS_STORAGE_CONF=$1/storage.conf BUILDAH_ISOLATION=chroot
+}
+
+# unpack IMAGE DIRECTORY
+unpack() {
+    local name=sdg-image-$ID-${2##*/}
+    mkdir "$2"
+    engine create --name "$name" "$1" none >/dev/null
+    engine export "$name" | tar -C "$2" -x
+    engine rm "$name" >/dev/null
+}
+
+# listing DIRECTORY FILE…: what there is to know of each, and of each below a directory.
+listing() {
+    (cd "$1" && find "${@:2}" ! -type d -printf '%p %m %U:%G %l\n' -type f -exec sha256sum {} ';' | LC_ALL=C sort)
+}
+
+# The script of the DaemonSet's first container, which puts programs on the host.
+install_script() {
+    awk '/^ *- \|$/ { inside = 1; next } /securityContext:/ { inside = 0 } inside' "$PROJECT/packaging/kubernetes/daemonset.yaml"
+}
+
+reaped() { [ -z "$(ls "$STATE/slices")" ]; }
