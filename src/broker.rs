@@ -100,7 +100,9 @@ pub enum MessageError {
     #[error("a message that is not understood: {0}")]
     Content(#[from] serde_json::Error),
     /// It is of another version.
-    #[error("a message of version {found}, this program knows {VERSION} (sdg and sdg-agent are of one package)")]
+    #[error(
+        "a message of version {found}, this program knows {VERSION} (sdg and sdg-agent are of one package)"
+    )]
     Version {
         /// What it says.
         found: u64,
@@ -155,7 +157,10 @@ mod tests {
             r#"{"version": 1, "content": {"claim": {"slice": "a", "pid": 1}}}"#,
             &"[".repeat(LONGEST_ASK),
         ] {
-            assert!(refusal(line).starts_with("a message that is not understood: "), "{line}");
+            assert!(
+                refusal(line).starts_with("a message that is not understood: "),
+                "{line}"
+            );
         }
     }
 }

@@ -299,7 +299,11 @@ mod tests {
         let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut groups = peer_groups(&one).unwrap();
         groups.sort_unstable();
-        let mut own: Vec<u32> = nix::unistd::getgroups().unwrap().into_iter().map(u32::from).collect();
+        let mut own: Vec<u32> = nix::unistd::getgroups()
+            .unwrap()
+            .into_iter()
+            .map(u32::from)
+            .collect();
         own.sort_unstable();
         assert_eq!(groups, own);
     }

@@ -76,9 +76,7 @@ mod tests {
     #[test]
     fn what_has_no_end_is_not_kept() {
         let (mut one, mut other) = UnixStream::pair().unwrap();
-        let writer = std::thread::spawn(move || {
-            while one.write_all(&[b'x'; PIECE]).is_ok() {}
-        });
+        let writer = std::thread::spawn(move || while one.write_all(&[b'x'; PIECE]).is_ok() {});
         let error = read(&mut other, 3 * PIECE, LONG).unwrap_err();
         assert_eq!(error.to_string(), "a line of more than 12288 bytes");
         drop(other);

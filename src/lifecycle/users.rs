@@ -70,6 +70,9 @@ mod tests {
         assert!(refusal(&limits(2, None)).unwrap().contains("holds 2 slices"));
         assert_eq!(refusal(&limits(3, Some(30 << 30))), None);
         let said = refusal(&limits(3, Some((30 << 30) - 1))).unwrap();
-        assert!(said.contains("user 1000 holds 20Gi of GPU memory and asks for 10Gi"), "{said}");
+        assert!(
+            said.contains("user 1000 holds 20Gi of GPU memory and asks for 10Gi"),
+            "{said}"
+        );
     }
 }

@@ -93,6 +93,9 @@ mod tests {
         };
         assert!(peer.check_member(7).is_ok() && peer.check_member(1000).is_ok());
         let refusal = peer.check_member(0).unwrap_err().to_string();
-        assert!(refusal.starts_with("user 1000 is no member of group root"), "{refusal}");
+        assert!(
+            refusal.starts_with("user 1000 is no member of group root"),
+            "{refusal}"
+        );
     }
 }
