@@ -63,8 +63,8 @@ if [ "${2:-}" != matrix ]; then
     use_rocm 7.2
     run_file simulator.bats "in a chroot"
     run_file boards.bats "in a chroot"
-    run_file rootless.bats "Podman of an ordinary user"
     for SDG_RUNTIME in runc crun; do
+        run_file rootless.bats "Podman of ordinary users with $SDG_RUNTIME"
         run_file podman.bats "Podman of this machine with $SDG_RUNTIME"
         run_file podman-cdi.bats "Podman of this machine with $SDG_RUNTIME"
         run_file live.bats "Podman of this machine with $SDG_RUNTIME"

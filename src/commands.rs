@@ -4,6 +4,7 @@
 //! Cli → Host → verb → exit code; an error is one line on stderr
 //! ```
 
+mod brokered;
 mod cdi;
 mod complaint;
 mod doctor;
@@ -31,6 +32,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use self::complaint::complain;
+use crate::broker::client::BrokerError;
 use crate::cli::{Cli, Command, GpuCommand, HookCommand, SliceCommand};
 use crate::counters::{self, Hook, Reason};
 use crate::edits::ContainerEdits;
@@ -67,6 +69,17 @@ pub enum CommandError {
     /// A slice.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// It takes root, and nobody who is root does it for this user.
+    #[error("{forbidden}; {broker}")]
+    NoBroker {
+        /// What this user may not.
+        forbidden: LifecycleError,
+        /// Where a broker would be.
+        broker: BrokerError,
+    },
     /// What was asked.
     #[error(transparent)]
     Request(#[from] RequestError),

@@ -52,6 +52,15 @@ pub struct Config {
     pub watchdog_grace_ms: u64,
     /// Where a container runtime listens for plugins of its Node Resource Interface; absent: `sdg-agent run` is none.
     pub nri_socket: Option<PathBuf>,
+    /// Whether the agent places slices for ordinary users, whose engines are rootless.
+    pub broker: bool,
+    /// Whose members may ask for them: a group's name or number.
+    pub broker_group: String,
+    /// How many slices one of them may hold.
+    pub broker_slices: usize,
+    /// How much guaranteed memory of GPUs one of them may hold, in bytes; absent: as much as there is.
+    #[serde(deserialize_with = "some_quantity")]
+    pub broker_memory: Option<u64>,
     /// Whether a container starts though the shim does not get into it (a static program, musl, another architecture)
     /// and no other layer limits its memory.
     pub allow_uncovered_images: bool,
@@ -93,6 +102,10 @@ impl Default for Config {
             watchdog_grace_ms: 1000,
             metrics: Some(DEFAULT_METRICS),
             nri_socket: None,
+            broker: false,
+            broker_group: "render".to_owned(),
+            broker_slices: 16,
+            broker_memory: None,
             allow_uncovered_images: false,
             amd_smi: false,
             shim: None,
@@ -179,6 +192,10 @@ fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error>
             "{text:?} is no amount of memory (one looks like \"512Mi\")"
         ))
     })
+}
+
+fn some_quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    quantity(deserializer).map(Some)
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {

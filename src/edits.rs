@@ -153,6 +153,8 @@ pub struct EditInputs<'a> {
     pub program: &'a ProgramCall,
     /// Which hooks: [`HookStage::ALL`] or [`HookStage::OUTSIDE`].
     pub hooks: &'a [HookStage],
+    /// Whether an ordinary user's engine makes the container: it cannot give groups that its user namespace does not have.
+    pub is_rootless: bool,
     /// Whether and where guarded calls are answered.
     pub guard: Option<&'a Guard>,
     /// What the kernel limits; empty where it limits nothing.
@@ -174,7 +176,7 @@ pub fn plan(inputs: &EditInputs<'_>) -> ContainerEdits {
     let mut groups: Vec<u32> = render
         .iter()
         .map(|device| device.gid)
-        .filter(|gid| *gid != 0)
+        .filter(|gid| *gid != 0 && !inputs.is_rootless)
         .collect();
     groups.sort_unstable();
     groups.dedup();

@@ -128,6 +128,11 @@ impl Host {
         self.state.join(crate::guarded_calls::SOCKET)
     }
 
+    /// Where the agent places slices for ordinary users.
+    pub fn broker_socket(&self) -> PathBuf {
+        self.state.join(crate::broker::SOCKET)
+    }
+
     /// Where CDI files are. A simulated node's are not put where the machine's engines look, unless somebody says so.
     pub fn cdi_dir(&self) -> PathBuf {
         match &self.config.cdi_dir {

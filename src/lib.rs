@@ -7,6 +7,7 @@
 //! ```
 
 pub mod apply;
+pub mod broker;
 pub mod cdi;
 pub mod cli;
 pub mod commands;

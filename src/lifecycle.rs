@@ -16,6 +16,7 @@ mod place;
 pub mod pod;
 mod resize;
 mod upkeep;
+mod users;
 
 pub use change::{Claim, claim, delete, reap, release};
 pub use in_force::Unanswered;
@@ -118,6 +119,30 @@ pub enum LifecycleError {
          running container reaches: ask for the slice by annotations, with Podman's hook or the runtime handler sdg"
     )]
     NotToBeGuarded,
+    /// What a rootless engine cannot do.
+    #[error(
+        "enforcement \"guarded\" is not to be had without root: sdg-agent takes the listener of a container from root's \
+         runtime alone (leave it out, or have root's engine run this container)"
+    )]
+    GuardedForUser,
+    /// Enough is enough.
+    #[error("user {user} {reason}")]
+    UserLimit {
+        /// Who.
+        user: u32,
+        /// What they hold, and what they may.
+        reason: String,
+    },
+    /// The way to a user's slice.
+    #[error("{}: no access for user {user} alone: {source}", path.display())]
+    Access {
+        /// The slice's directory.
+        path: std::path::PathBuf,
+        /// Who.
+        user: u32,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Less than it uses.
     #[error(
         "slice {id}: it uses {used} now, more than a limit of {limit} (its programs have to free memory first; --wait waits \

@@ -76,6 +76,9 @@ pub struct SliceEntry<'a> {
     pub pid: Option<i32>,
     /// Seconds since the Unix epoch.
     pub created: u64,
+    /// The ordinary user whose it is; absent: root's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
     /// Layers that hold.
     pub enforcement: &'a [String],
     /// Its parts of GPUs.
@@ -130,6 +133,7 @@ impl<'a> SliceEntry<'a> {
             container: record.holder.container(),
             pid: process.map(|process| process.pid),
             created: record.created,
+            user: record.user,
             enforcement: &record.enforcement,
             gpus: gpu_entries(record, live, inventory),
             peak_memory_bytes: live.usage.peak,

@@ -9,6 +9,7 @@
 pub mod fixtures;
 pub mod sums;
 
+use crate::broker::client;
 use crate::host::Host;
 use crate::inventory::{Detail, Inventory, InventoryError};
 use crate::ledger::pages::{self, InForce, LimitsFile, PageError, Usage};
@@ -123,7 +124,7 @@ impl Snapshot {
     pub fn read(host: &Host, detail: Detail) -> Result<Self, SnapshotError> {
         let ledger = host.ledger();
         let mut slices = Vec::new();
-        for record in ledger.records()? {
+        for record in client::visible_records(host)? {
             // A slice may go away while we look: then it is no longer there.
             if let Some(live) = Live::read(&ledger, &record)? {
                 let state = SliceState::of(&record);

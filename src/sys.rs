@@ -1,18 +1,25 @@
 //! The only unsafe code of the main crate: shared mappings of the pages, read and written by atomic words, with a call to
-//! those who sleep on one; random bytes from the kernel; descriptors of another process.
+//! those who sleep on one; random bytes from the kernel; descriptors of another process; who is at the other end of a socket,
+//! and what one user alone may pass.
 //!
 //! ```text
 //! file of a page → Mapping → word at an offset → AtomicU32 or AtomicU64
 //! ```
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use nix::unistd::Pid;
+
+/// `NS_GET_OWNER_UID` of `<linux/nsfs.h>`: type 0xb7, number 4.
+const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
 
 /// What a [`Mapping`] may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +186,68 @@ pub fn duplicate_of(pid: Pid, descriptor: RawFd) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), descriptor, 0) })
 }
 
+/// Supplementary groups of whoever connected a Unix socket, as they were then (SO_PEERGROUPS, Linux 4.13): real ones, also
+/// where the peer's user namespace does not know them.
+pub fn peer_groups(socket: &impl AsRawFd) -> io::Result<Vec<u32>> {
+    // Source: linux/limits.h, `NGROUPS_MAX`.
+    let mut groups = vec![0u32; 65536];
+    let mut size = (groups.len() * size_of::<u32>()) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes into a buffer of that size, and says how many in `size`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &mut size,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    groups.truncate(size as usize / size_of::<u32>());
+    Ok(groups)
+}
+
+/// The user who made a process's user namespace (NS_GET_OWNER_UID, Linux 4.11).
+pub fn namespace_owner(pid: i32) -> io::Result<u32> {
+    let namespace = File::open(format!("/proc/{pid}/ns/user"))?;
+    let mut owner: libc::uid_t = 0;
+    // SAFETY: the kernel writes a `uid_t` there.
+    let result = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_OWNER_UID, ptr::from_mut(&mut owner)) };
+    match result {
+        0.. => Ok(owner),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets one user pass a directory of this process's, beside its owner, and nobody else (an access control list).
+pub fn let_pass_only(directory: &Path, user: u32) -> io::Result<()> {
+    // Source: linux/posix_acl_xattr.h and posix_acl.h: version 2, then tag, permissions and id of each entry.
+    const NOBODY: u32 = u32::MAX;
+    let entries = [
+        (0x01u16, 7u16, NOBODY),
+        (0x02, 1, user),
+        (0x04, 0, NOBODY),
+        (0x10, 1, NOBODY),
+        (0x20, 0, NOBODY),
+    ];
+    let mut list = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    let path = CString::new(directory.as_os_str().as_bytes())?;
+    let name = c"system.posix_acl_access";
+    // SAFETY: two strings that end in zero, and a buffer with its length.
+    let result = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), list.as_ptr().cast(), list.len(), 0) };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The descriptor that a system call returned, or its error.
 fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     match RawFd::try_from(result) {
@@ -223,6 +292,20 @@ mod tests {
         duplicate.write_all(b"line").unwrap();
         assert_eq!(file.stream_position().unwrap(), 4);
         assert!(duplicate_of(Pid::this(), 1 << 20).is_err());
+    }
+
+    #[test]
+    fn a_peer_has_the_groups_of_this_process() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut groups = peer_groups(&one).unwrap();
+        groups.sort_unstable();
+        let mut own: Vec<u32> = nix::unistd::getgroups()
+            .unwrap()
+            .into_iter()
+            .map(u32::from)
+            .collect();
+        own.sort_unstable();
+        assert_eq!(groups, own);
     }
 
     #[test]

@@ -338,6 +338,7 @@ fn place_for_nobody(sandbox: &Sandbox) -> String {
                 start_time: u64::MAX,
             },
         },
+        user: None,
         name: None,
         preload: b"",
         covered: true,

@@ -218,6 +218,7 @@ impl World {
                     container: None,
                 }
             },
+            user: None,
             name: None,
             preload: b"",
             covered: true,
@@ -477,6 +478,7 @@ impl World {
         let new = NewSlice {
             request: request::parse([("sdg.count", "2")]).unwrap().unwrap(),
             holder: Holder::Named,
+            user: None,
             name: None,
             preload: b"",
             covered: true,

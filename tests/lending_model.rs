@@ -67,6 +67,7 @@ impl Node {
         let new = NewSlice {
             request: request::parse(pairs).unwrap().unwrap(),
             holder: Holder::Named,
+            user: None,
             name: None,
             preload: b"",
             covered: true,

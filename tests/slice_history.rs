@@ -54,6 +54,7 @@ fn place(sandbox: &Sandbox, holder: Holder) -> String {
             .unwrap()
             .unwrap(),
         holder,
+        user: None,
         name: None,
         preload: b"",
         covered: true,

@@ -40,6 +40,7 @@ pub fn run(host: &Host, gpus: &[String]) -> Result<(), CommandError> {
         let new = NewSlice {
             request: whole(uuid),
             holder: holder.clone(),
+            user: None,
             name: None,
             preload: b"",
             // Whole GPUs by a device name come without the shim.

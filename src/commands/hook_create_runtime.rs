@@ -9,13 +9,13 @@ use crate::apply::claims::{self, Claims};
 use crate::apply::in_force::NotInForce;
 use crate::apply::{conflicts, in_force, spec};
 use crate::commands::hook_create_container::check_coverage;
-use crate::commands::{CommandError, complain, read_edits, read_state, workload};
+use crate::commands::{CommandError, brokered, complain, read_edits, read_state};
 use crate::dmem::Outcome;
 use crate::edits::{ContainerEdits, HookStage};
 use crate::enforcement::DMEM;
 use crate::host::Host;
 use crate::ledger::record::{Holder, SliceRecord};
-use crate::lifecycle::{self, Claim, LifecycleError, kernel_memory};
+use crate::lifecycle::{Claim, LifecycleError, kernel_memory};
 use crate::oci::config::Spec;
 use crate::oci::state::State;
 use crate::request;
@@ -29,7 +29,7 @@ pub fn run(host: &Host, slice: &str) -> Result<(), CommandError> {
             error,
             CommandError::Lifecycle(LifecycleError::Claimed { .. } | LifecycleError::Ledger(_))
         );
-        if !foreign && let Err(error) = lifecycle::release(host, slice, Some(&state.id)) {
+        if !foreign && let Err(error) = brokered::release(host, slice, Some(&state.id)) {
             complain(&format!("slice {slice} is left to the next reap: {error}"));
         }
     })
@@ -50,23 +50,26 @@ fn check_and_claim(host: &Host, slice: &str, state: &State) -> Result<(), Comman
     if matches!(record.holder, Holder::Named | Holder::Pod { .. }) {
         check_joined(&record, &edits, &spec)?;
     }
-    in_force::check_spec(&edits, &spec)
-        .and_then(|()| in_force::check_devices(&edits, pid))
-        .map_err(not_in_force)?;
+    in_force::check_spec(&edits, &spec).map_err(not_in_force)?;
+    // A rootless runtime has no device cgroup: only device nodes that it binds are in the container, which can make none.
+    let is_rootless = record.user.is_some();
+    if !is_rootless {
+        in_force::check_devices(&edits, pid).map_err(not_in_force)?;
+    }
     if !edits.has_hook(HookStage::CreateContainer) {
         let rootfs = spec.root(bundle).unwrap_or_default();
         let root = in_force::root_of_process(pid, &rootfs).map_err(not_in_force)?;
         in_force::check_mounts(&edits, &root).map_err(not_in_force)?;
         check_coverage(host, &record, (&spec, root))?;
     }
-    limit_memory(host, &record, pid).map_err(not_in_force)?;
+    if !is_rootless {
+        limit_memory(host, &record, pid).map_err(not_in_force)?;
+    }
     let claim = Claim {
         container: &state.id,
         pid,
     };
-    let record = lifecycle::claim(host, slice, claim)?;
-    workload::note(host, &record, &spec);
-    Ok(())
+    brokered::claim(host, slice, (claim, &spec))
 }
 
 /// The kernel's limit of memory, where it has one: written unless the runtime has done so by the spec, and looked at.

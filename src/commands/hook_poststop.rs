@@ -1,9 +1,8 @@
 //! `sdg hook poststop`: releases a slice. It never fails a stop: what it cannot do, the next reap does.
 
-use crate::commands::{complain, read_state};
+use crate::commands::{brokered, complain, read_state};
 use crate::host::Host;
 use crate::ledger::record::Holder;
-use crate::lifecycle;
 
 /// Releases a slice that the container on stdin holds, or that none has claimed. Without a state that can be read, the
 /// slice that our own argument names is the container's; without an argument, all that the container holds goes.
@@ -36,7 +35,7 @@ fn release_all(host: &Host, container: &str) {
 }
 
 fn release(host: &Host, slice: &str, container: Option<&str>) {
-    if let Err(error) = lifecycle::release(host, slice, container) {
+    if let Err(error) = brokered::release(host, slice, container) {
         complain(&format!("slice {slice} is left to the next reap: {error}"));
     }
 }

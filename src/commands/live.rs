@@ -80,6 +80,7 @@ pub fn create_runtime(host: &Host) -> Result<(), CommandError> {
             container: called.state.id.clone(),
             process,
         },
+        user: None,
         name: None,
         preload: &preload,
         covered: coverage.is_ok(),

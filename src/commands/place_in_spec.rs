@@ -9,13 +9,13 @@
 use std::path::Path;
 
 use crate::apply::{conflicts, spec};
-use crate::commands::{CommandError, complain, place_slice};
+use crate::commands::{CommandError, brokered, complain};
 use crate::dmem::{self, CGROUP_ROOT};
 use crate::edits::HookStage;
 use crate::host::Host;
 use crate::inventory::{Detail, Inventory};
 use crate::ledger::record::{Holder, ProcessIdentity};
-use crate::lifecycle::{self, NewSlice, Placed};
+use crate::lifecycle::{NewSlice, Placed};
 use crate::oci::config::Spec;
 use crate::oci::preload;
 use crate::request::{self, LONG_PREFIX, PodRequest, SHORT_PREFIX, SliceRequest};
@@ -96,12 +96,13 @@ pub fn place(
             maker: asker.maker,
             container: asker.container.map(str::to_owned),
         },
+        user: None,
         name: None,
         preload: &preload,
         covered: coverage.is_ok(),
         hooks: asker.hooks,
     };
-    let placed = place_slice(host, &inventory, &new)?;
+    let placed = brokered::place(host, &inventory, (&new, config))?;
     let held = enforcement::check(coverage, &placed.record, &host.config).map_err(CommandError::from);
     match held.and_then(|()| apply(&placed, config)) {
         Ok(()) => Ok(placed.record.id),
@@ -132,7 +133,7 @@ fn cgroups_are_ready(config: &Spec) -> bool {
 
 /// Lets a slice go whose container will not be.
 pub fn give_up(host: &Host, slice: &str) {
-    if let Err(error) = lifecycle::release(host, slice, None) {
+    if let Err(error) = brokered::release(host, slice, None) {
         complain(&format!("slice {slice} is left to the next reap: {error}"));
     }
 }

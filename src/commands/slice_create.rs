@@ -26,6 +26,7 @@ pub fn run(host: &Host, options: &CreateOptions) -> Result<(), CommandError> {
     let new = NewSlice {
         request,
         holder: Holder::Named,
+        user: None,
         name: options.name.clone(),
         preload: b"",
         covered: true,
@@ -104,6 +105,7 @@ fn dry_run(
         created: crate::host::now(),
         request,
         holder: Holder::Named,
+        user: None,
         enforcement: Vec::new(),
         gpus: placement.grants,
     };

@@ -1,5 +1,6 @@
 //! `sdg slice list` and `sdg slice show`.
 
+use crate::broker::client;
 use crate::cli::Output;
 use crate::commands::{CommandError, print, print_json, slice_history};
 use crate::host::Host;
@@ -75,8 +76,7 @@ pub fn find(host: &Host, slice: &str) -> Result<SliceRecord, CommandError> {
                 .container()
                 .is_some_and(|container| is_known_as(container, slice))
     };
-    host.ledger()
-        .records()?
+    client::visible_records(host)?
         .into_iter()
         .find(is_asked)
         .ok_or_else(|| LedgerError::NoSlice(slice.to_owned()).into())

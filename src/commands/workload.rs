@@ -29,7 +29,8 @@ pub fn note(host: &Host, record: &SliceRecord, spec: &Spec) {
     }
 }
 
-fn of(spec: &Spec) -> Workload {
+/// What a container runs.
+pub fn of(spec: &Spec) -> Workload {
     let annotation = |key: &str| spec.annotations().find(|(name, _)| *name == key);
     let name = KUBERNETES.iter().find_map(|keys| {
         let parts: Option<Vec<&str>> = keys.iter().map(|key| Some(annotation(key)?.1)).collect();

@@ -81,7 +81,7 @@ impl Reason {
     /// Why a container was refused by a command; none where its slice was not placed, which is counted there.
     pub fn of_command(error: &CommandError) -> Option<Self> {
         match error {
-            CommandError::Lifecycle(_) => None,
+            CommandError::Lifecycle(_) | CommandError::Broker(_) => None,
             CommandError::Request(_) | CommandError::Usage(_) => Some(Self::Request),
             CommandError::Conflict(_) | CommandError::Claim(_) => Some(Self::Conflict),
             CommandError::Uncovered(_) => Some(Self::Uncovered),

@@ -7,6 +7,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::kernel::Kernel;
 use super::{Check, State};
+use crate::broker::{Ask, client};
 use crate::enforcement::{COOPERATIVE, DEVICES, DMEM, GUARDED};
 use crate::host::Host;
 
@@ -19,6 +20,8 @@ pub struct Layers {
     pub shim: Result<PathBuf, String>,
     /// Whether the ledger can be written; or why not.
     pub ledger: Result<PathBuf, String>,
+    /// Whether the broker places slices for this user, who may not write the ledger; or why not. None where he may.
+    pub broker: Option<Result<(), String>>,
     /// Whether the agent answers.
     pub agent: bool,
     /// Whether the kernel can limit memory of GPUs.
@@ -38,13 +41,18 @@ impl Layers {
             .ancestors()
             .find(|path| path.exists())
             .unwrap_or(&host.state);
+        let ledger = match access(existing, AccessFlags::W_OK) {
+            Ok(()) if existing.is_dir() => Ok(host.state.clone()),
+            Ok(()) => Err(format!("{} is no directory", existing.display())),
+            Err(error) => Err(format!("{}: {error}", existing.display())),
+        };
+        let greet = || client::ask(host, &Ask::Greet).map(drop);
         Self {
             shim: host.shim().map_err(|error| error.to_string()),
-            ledger: match access(existing, AccessFlags::W_OK) {
-                Ok(()) if existing.is_dir() => Ok(host.state.clone()),
-                Ok(()) => Err(format!("{} is no directory", existing.display())),
-                Err(error) => Err(format!("{}: {error}", existing.display())),
-            },
+            broker: ledger
+                .is_err()
+                .then(|| greet().map_err(|error| error.to_string())),
+            ledger,
             agent: UnixStream::connect(host.guard_socket()).is_ok(),
             dmem: !kernel.regions.is_empty(),
             user_notification: kernel.user_notification,
@@ -71,9 +79,16 @@ impl Layers {
 
     fn ledger(&self) -> Check {
         let check = |found: String| Check::good(GROUP, "ledger", found);
-        match &self.ledger {
-            Ok(path) => check(path.display().to_string()),
-            Err(error) => check(format!("cannot be written: {error}")).with(State::Broken, "run as root"),
+        match (&self.ledger, &self.broker) {
+            (Ok(path), _) => check(path.display().to_string()),
+            (Err(_), Some(Ok(()))) => {
+                check("root's: the broker of sdg-agent places slices for this user".to_owned())
+            }
+            (Err(error), Some(Err(broker))) => check(format!("cannot be written: {error}"))
+                .with(State::Broken, format!("run as root; for other users: {broker}")),
+            (Err(error), None) => {
+                check(format!("cannot be written: {error}")).with(State::Broken, "run as root")
+            }
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 
 use crate::ledger::record::ProcessIdentity;
+use crate::sys;
 
 impl ProcessIdentity {
     /// The process that has this pid now; none if there is none (or only a zombie, which holds nothing any more).
@@ -24,6 +26,18 @@ impl ProcessIdentity {
         parse(&stat)
             .map(|(state, start_time)| (!matches!(state, "Z" | "X")).then_some(Self { pid, start_time }))
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: {stat:?}")))
+    }
+
+    /// The process that has this pid now, if it is this user's: it runs as him, or in a user namespace that he made, as a
+    /// container's processes with subordinate ids do.
+    pub fn of_user(pid: i32, user: u32) -> io::Result<Option<Self>> {
+        let Some(process) = Self::of(pid)? else {
+            return Ok(None);
+        };
+        let runs_as = std::fs::metadata(format!("/proc/{pid}"))?.uid();
+        let is_his = runs_as == user || (user != 0 && sys::namespace_owner(pid)? == user);
+        // Asked of the pid, which may be another process's by now.
+        Ok((is_his && process.is_alive()).then_some(process))
     }
 
     /// Whether this very process still runs. What cannot be found out counts as alive: a slice is rather kept too
@@ -58,6 +72,14 @@ mod tests {
         };
         assert!(!earlier.is_alive());
         assert_eq!(ProcessIdentity::of(i32::MAX).unwrap(), None);
+    }
+
+    #[test]
+    fn a_process_is_of_the_user_whom_it_runs_as() {
+        let pid = std::process::id() as i32;
+        let me = nix::unistd::geteuid().as_raw();
+        assert!(ProcessIdentity::of_user(pid, me).unwrap().is_some());
+        assert!(ProcessIdentity::of_user(pid, me + 1).unwrap().is_none());
     }
 
     #[test]

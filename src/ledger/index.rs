@@ -24,7 +24,7 @@ use crate::request::SliceRequest;
 const FILE: &str = "index";
 const FILE_NEXT: &str = "index.next";
 /// To be raised whenever the form changes: there are no names in it by which a change would be noticed.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Written anew when one record of so many was not in it. Writing costs each record a little, reading one a lot.
 const STALE_PART: usize = 32;
 
@@ -67,6 +67,7 @@ struct PlainRecord {
     request: SliceRequest,
     #[serde(with = "PlainHolder")]
     holder: Holder,
+    user: Option<u32>,
     enforcement: Vec<String>,
     gpus: Vec<GpuGrant>,
 }
@@ -171,6 +172,7 @@ mod tests {
                     enforcement: Enforcement::Guarded,
                 },
                 holder,
+                user: Some(1000),
                 enforcement: vec!["devices".to_owned()],
                 gpus: vec![GpuGrant {
                     index: 0,

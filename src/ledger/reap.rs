@@ -64,6 +64,7 @@ mod tests {
                 enforcement: Enforcement::Cooperative,
             },
             holder,
+            user: None,
             enforcement: Vec::new(),
             gpus: Vec::new(),
         };

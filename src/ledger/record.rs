@@ -83,6 +83,9 @@ pub struct SliceRecord {
     pub request: SliceRequest,
     /// Who keeps it alive.
     pub holder: Holder,
+    /// The ordinary user for whom the broker placed it; absent: root's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
     /// Layers that hold: `devices`, `dmem`, `guarded`, `cooperative`.
     pub enforcement: Vec<String>,
     /// What was granted.

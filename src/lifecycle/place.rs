@@ -17,10 +17,10 @@ use crate::ledger::store::{Ledger, LedgerError, Locked};
 use crate::lifecycle::in_force::{ATTEMPTS, Outcome, Scope, Unanswered, put_in_force};
 use crate::lifecycle::limits::{self, SliceUse};
 use crate::lifecycle::upkeep::{Survivors, rebalance, remaining};
-use crate::lifecycle::{LifecycleError, pod};
+use crate::lifecycle::{LifecycleError, pod, users};
 use crate::placement::{GpuGrant, place as find_place};
 use crate::request::{Enforcement, Share, SliceRequest};
-use crate::view;
+use crate::{sys, view};
 
 /// What a slice is made from.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct NewSlice<'a> {
     pub request: SliceRequest,
     /// Who keeps it alive.
     pub holder: Holder,
+    /// The ordinary user for whom the broker asks: the slice is his alone.
+    pub user: Option<u32>,
     /// A person's name for it.
     pub name: Option<String>,
     /// The image's own preload file.
@@ -106,6 +108,9 @@ fn guard(host: &Host, new: &NewSlice<'_>) -> Result<Option<Guard>, LifecycleErro
     if wanted < Enforcement::Guarded || new.request.share == Share::Whole {
         return Ok(None);
     }
+    if new.user.is_some() {
+        return Err(LifecycleError::GuardedForUser);
+    }
     if !matches!(new.holder, Holder::Placed { .. }) {
         return Err(LifecycleError::NotToBeGuarded);
     }
@@ -127,11 +132,16 @@ fn try_place(
     for _ in 0..ATTEMPTS {
         let taken: Vec<_> = slices.iter().map(SliceUse::taken).collect();
         let placement = find_place(&new.request, inventory, &taken, &rules)?;
-        let kernel = dmem::limits(
-            &placement.grants,
-            inventory,
-            &dmem::enabled_regions(Path::new(CGROUP_ROOT)),
-        );
+        if let Some(user) = new.user {
+            let held = slices.iter().map(|slice| &slice.record);
+            users::check(user, held, (&placement.grants, &host.config))?;
+        }
+        // The cgroups of a user are his own: he could take back what is written there, and give himself guarantees.
+        let regions = match new.user {
+            None => dmem::enabled_regions(Path::new(CGROUP_ROOT)),
+            Some(_) => Vec::new(),
+        };
+        let kernel = dmem::limits(&placement.grants, inventory, &regions);
         let record = SliceRecord {
             version: RECORD_VERSION,
             id: id.to_owned(),
@@ -139,6 +149,7 @@ fn try_place(
             created: now(),
             request: new.request.clone(),
             holder: new.holder.clone(),
+            user: new.user,
             enforcement: enforcement::layers(Holding {
                 covered: new.covered,
                 guarded: guard.is_some(),
@@ -223,6 +234,13 @@ fn stage(
     let minors: Vec<u32> = record.gpus.iter().map(|grant| grant.render_minor).collect();
     let devices = DeviceFiles::read(&host.sysroot, &minors)?;
     let staged = locked.stage(&record.id)?;
+    if let Some(user) = record.user {
+        sys::let_pass_only(&staged, user).map_err(|source| LifecycleError::Access {
+            path: staged.clone(),
+            user,
+            source,
+        })?;
+    }
     let mut view = Vec::new();
     let mut page = Vec::new();
     for (position, (grant, limits)) in record.gpus.iter().zip(in_force).enumerate() {
@@ -258,6 +276,7 @@ fn stage(
         sysroot: &host.sysroot,
         program: &program,
         hooks,
+        is_rootless: record.user.is_some(),
         guard,
         kernel,
     });

@@ -98,6 +98,7 @@ pub fn add_slice(node: &mut Snapshot, (name, words): (&str, &str), used: u64) {
         created: 1000 + node.slices.len() as u64,
         request,
         holder: Holder::Named,
+        user: None,
         enforcement: vec!["devices".to_owned(), "cooperative".to_owned()],
         gpus: grants,
     };

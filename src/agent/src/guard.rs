@@ -10,9 +10,8 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +28,7 @@ use self::account::Account;
 use self::serve::{Devices, Guarded, Pace};
 use crate::figures::Figures;
 use crate::parts::PartError;
+use crate::socket;
 
 pub mod account;
 pub mod asked;
@@ -87,8 +87,8 @@ struct ContainerState {
 
 /// Takes listeners for ever.
 pub fn run(host: &Host) -> Result<Infallible, PartError> {
-    let path = host.guard_socket();
-    let socket = bind(&path).map_err(|source| PartError::Socket { path, source })?;
+    // Only root may connect; that the peer is root is asked as well.
+    let socket = socket::listen(&host.guard_socket(), 0o600)?;
     let slices = Arc::new(Slices {
         host: host.clone(),
         accounts: Mutex::default(),
@@ -102,26 +102,6 @@ pub fn run(host: &Host) -> Result<Infallible, PartError> {
             }
         }
     }
-}
-
-/// In the place of the socket of an agent that is gone. Only root may connect; that the peer is root is asked as well.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    match UnixStream::connect(path) {
-        Ok(_) => {
-            return Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "another agent answers there",
-            ));
-        }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-        Err(_) => {}
-    }
-    let socket = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(socket)
 }
 
 fn serve_in_thread(slices: Arc<Slices>, stream: UnixStream) {

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "amd-smi")]
 pub mod amd_smi;
+pub mod broker;
 pub mod cli;
 pub mod events;
 pub mod figures;
@@ -15,4 +16,5 @@ pub mod metrics;
 pub mod nri;
 pub mod parts;
 pub mod reaper;
+pub mod socket;
 pub mod watchdog;

@@ -1,5 +1,6 @@
 //! Which slice a process belongs to: that of the container in whose cgroup it is. A container's processes cannot leave
-//! their cgroup for one that is not below it.
+//! their cgroup for one that is not below it. An ordinary user names the process of his container himself: of his slices
+//! only cgroups count that are a container's alone, and in them only his own processes.
 //!
 //! ```text
 //! records, first processes of their containers → their cgroups ─ cgroup of a pid is one of them, or below ─→ slice
@@ -9,13 +10,20 @@ use std::fs;
 
 use sdg::files::FileError;
 use sdg::ledger::members;
-use sdg::ledger::record::{Holder, ProcessIdentity, SliceRecord};
+use sdg::ledger::record::{Holder, ProcessIdentity, SHORT_ID, SliceRecord};
 use sdg::ledger::store::Ledger;
 
 /// The containers' cgroups.
 #[derive(Debug)]
 pub struct Membership {
-    homes: Vec<(String, Cgroup)>,
+    homes: Vec<Home>,
+}
+
+#[derive(Debug)]
+struct Home {
+    slice: String,
+    user: Option<u32>,
+    cgroup: Cgroup,
 }
 
 impl Membership {
@@ -26,8 +34,13 @@ impl Membership {
         let mut homes = Vec::new();
         for record in records {
             for process in first_processes(ledger, record)? {
-                let home = home(&cgroups_of(process.pid), &own);
-                homes.extend(home.map(|home| (record.id.clone(), home)));
+                let cgroup = home(&cgroups_of(process.pid), &own);
+                let cgroup = cgroup.filter(|cgroup| is_trusted(cgroup, record));
+                homes.extend(cgroup.map(|cgroup| Home {
+                    slice: record.id.clone(),
+                    user: record.user,
+                    cgroup,
+                }));
             }
         }
         Ok(Self { homes })
@@ -36,12 +49,23 @@ impl Membership {
     /// The slice of a process.
     pub fn slice_of(&self, pid: i32) -> Option<&str> {
         let cgroups = cgroups_of(pid);
-        let home = self
-            .homes
-            .iter()
-            .find(|(_, home)| cgroups.iter().any(|cgroup| cgroup.is_in(home)));
-        home.map(|(slice, _)| slice.as_str())
+        let home = self.homes.iter().find(|home| {
+            cgroups.iter().any(|cgroup| cgroup.is_in(&home.cgroup))
+                && home.user.is_none_or(|user| is_of_user(pid, user))
+        });
+        home.map(|home| home.slice.as_str())
     }
+}
+
+/// Whether a cgroup tells a container's processes from others. A rootless engine without cgroups leaves its containers in
+/// that of the session.
+fn is_trusted(cgroup: &Cgroup, record: &SliceRecord) -> bool {
+    let is_named = |container: &str| container.len() >= SHORT_ID && cgroup.path.contains(container);
+    record.user.is_none() || record.holder.container().is_some_and(is_named)
+}
+
+fn is_of_user(pid: i32, user: u32) -> bool {
+    ProcessIdentity::of_user(pid, user).is_ok_and(|process| process.is_some())
 }
 
 /// First processes of the containers that have a slice.

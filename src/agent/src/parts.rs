@@ -8,6 +8,7 @@ use sdg::config::Watchdog;
 use sdg::host::Host;
 use sdg::lifecycle::LifecycleError;
 
+use crate::broker::{self, BrokerError};
 use crate::nri::{self, NriError};
 use crate::{guard, metrics, reaper, watchdog};
 
@@ -28,6 +29,9 @@ pub enum PartError {
     /// The connection to the container runtime.
     #[error(transparent)]
     Nri(#[from] NriError),
+    /// Slices for ordinary users.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
     /// No thread to be had.
     #[error("start a thread: {0}")]
     Thread(std::io::Error),
@@ -71,6 +75,12 @@ pub fn wanted(host: &Host) -> Vec<Part> {
     }
     if host.config.nri_socket.is_some() {
         parts.push(NRI);
+    }
+    if host.config.broker {
+        parts.push(Part {
+            name: "broker",
+            run: broker::run,
+        });
     }
     if host.config.metrics.is_some() {
         parts.push(Part {

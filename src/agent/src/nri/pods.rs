@@ -94,6 +94,7 @@ impl Pods<'_> {
                 pod: name(sandbox),
                 process: process.and_then(|pid| ProcessIdentity::of(pid).ok().flatten()),
             },
+            user: None,
             name: None,
             // An image's own file is not known yet.
             preload: b"",
