@@ -9,8 +9,11 @@ use super::kernel::Kernel;
 use super::{Check, State};
 use crate::enforcement::{COOPERATIVE, DEVICES, DMEM, GUARDED};
 use crate::host::Host;
+use crate::ledger::store::LedgerError;
 
 const GROUP: &str = "layers";
+/// Of a slice whose record this version does not understand: nothing can be placed beside it.
+const SPOILED: &str = "stop the container that has it, then delete the slice";
 
 /// What was read.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub struct Layers {
     pub shim: Result<PathBuf, String>,
     /// Whether the ledger can be written; or why not.
     pub ledger: Result<PathBuf, String>,
+    /// How many slices there are; or why that is not known, and what mends it.
+    pub slices: Result<usize, (String, &'static str)>,
     /// Whether the agent answers.
     pub agent: bool,
     /// Whether the kernel can limit memory of GPUs.
@@ -45,6 +50,11 @@ impl Layers {
                 Ok(()) => Err(format!("{} is no directory", existing.display())),
                 Err(error) => Err(format!("{}: {error}", existing.display())),
             },
+            slices: match host.ledger().records() {
+                Ok(records) => Ok(records.len()),
+                Err(error @ LedgerError::Record { .. }) => Err((error.to_string(), SPOILED)),
+                Err(error) => Err((error.to_string(), "run as root")),
+            },
             agent: UnixStream::connect(host.guard_socket()).is_ok(),
             dmem: !kernel.regions.is_empty(),
             user_notification: kernel.user_notification,
@@ -61,6 +71,7 @@ impl Layers {
                 "nodes and device cgroup: a container reaches no GPU that it was not given",
             ),
             self.ledger(),
+            self.slices(),
             self.cooperative(),
             self.dmem(),
             self.agent(),
@@ -74,6 +85,14 @@ impl Layers {
         match &self.ledger {
             Ok(path) => check(path.display().to_string()),
             Err(error) => check(format!("cannot be written: {error}")).with(State::Broken, "run as root"),
+        }
+    }
+
+    fn slices(&self) -> Check {
+        let check = |found: String| Check::good(GROUP, "slices", found);
+        match &self.slices {
+            Ok(count) => check(format!("{count} there")),
+            Err((error, mend)) => check(error.clone()).with(State::Broken, *mend),
         }
     }
 
