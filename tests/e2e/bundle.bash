@@ -4,10 +4,13 @@
 # The runtime, with cgroup v1 alone where crun would refuse both.
 runtime() { without_hybrid "$SDG_RUNTIME" "$SDG_RUNTIME" --root "$WORK/runtime" "$@"; }
 
-# sdg_runtime ARGUMENTS…: the same by way of sdg-runtime.
-sdg_runtime() {
-    printf 'runtime = "%s"\n' "$(command -v "$SDG_RUNTIME")" >"$WORK/runtime.toml"
-    without_hybrid "$SDG_RUNTIME" "$SDG" "${OPTIONS[@]}" --config "$WORK/runtime.toml" runtime -- --root "$WORK/runtime" "$@"
+# sdg_runtime ARGUMENTS…: the same by way of sdg-runtime, after configure_sdg.
+sdg_runtime() { without_hybrid "$SDG_RUNTIME" "$SDG" "${OPTIONS[@]}" runtime -- --root "$WORK/runtime" "$@"; }
+
+# configure_sdg [KEY = VALUE…]: sdg's configuration from now on.
+configure_sdg() {
+    printf '%s\n' "runtime = \"$(command -v "$SDG_RUNTIME")\"" "$@" >"$WORK/config.toml"
+    OPTIONS+=(--config "$WORK/config.toml")
 }
 
 # json_list TEXT…: as a list of JSON, by jq 1.6 too, whatever the texts begin with.

@@ -79,6 +79,7 @@ by_ctr() {
 # ctr gives no user namespace to a container whose root file system it is told.
 @test "ctr: hostile images are held or refused, and touch nothing outside" {
     . "$PROJECT/tests/e2e/hostile.bash" && hostile_setup
+    echo "$NO_GRACE" >>"$WORK/config.toml"
     every_image by_ctr user-namespace=
     exchanged by_ctr
 }

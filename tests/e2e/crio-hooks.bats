@@ -95,6 +95,7 @@ SLICE='{"sdg.memory": "20Gi", "sdg.compute": "250m", "io.kubernetes.cri-o.Contai
 
 @test "a container that another door gave its slice has no second one" {
     configure "$SLICE" /opt/sdg/hip-mem
+    configure_sdg
     run sdg_runtime run --bundle "$BUNDLE" "sdg-$$" </dev/null
     echo "$output"
     [ "$status" -eq 0 ]

@@ -90,6 +90,7 @@ by_docker() {
 
 @test "runtime: hostile images are held or refused, and touch nothing outside" {
     . "$PROJECT/tests/e2e/hostile.bash" && hostile_setup
+    echo "$NO_GRACE" >>"$WORK/config.toml"
     every_image by_docker user-namespace=
     exchanged by_docker
 }

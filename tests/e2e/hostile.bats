@@ -6,6 +6,8 @@ setup() {
     . "$PROJECT/tests/e2e/slices.bash" && slices_setup
     . "$PROJECT/tests/e2e/bundle.bash"
     . "$PROJECT/tests/e2e/hostile.bash" && hostile_setup
+    configure_sdg "$NO_GRACE"
+    write_hooks "$SDG" "$HOOKS" "${OPTIONS[@]}"
     BUNDLE=$WORK/bundle
     mkdir -p "$BUNDLE"
 }
