@@ -14,18 +14,24 @@ podman_run() {
         --ulimit nproc=4096:4096 "$@"
 }
 
+# without_hybrid RUNTIME COMMAND…: a command that leads to a runtime, with cgroup v1 alone where crun would refuse both.
+without_hybrid() {
+    local runtime=$1
+    shift
+    if [ "$runtime" = crun ] && cgroups_are_hybrid; then
+        # The arguments reach the inner shell as its own, never as text.
+        # shellcheck disable=SC2016
+        unshare --mount sh -c 'umount /sys/fs/cgroup/unified && exec "$@"' crun-without-hybrid "$@"
+    else
+        "$@"
+    fi
+}
+
 # podman_global RUNTIME ARGUMENTS…: podman with the options that every call needs.
 podman_global() {
     local runtime=$1
     shift
-    local command=(podman --runtime "$runtime" --cgroup-manager=cgroupfs --events-backend=none "$@")
-    if [ "$runtime" = crun ] && cgroups_are_hybrid; then
-        # The arguments reach the inner shell as its own, never as text.
-        # shellcheck disable=SC2016
-        unshare --mount sh -c 'umount /sys/fs/cgroup/unified && exec "$@"' crun-without-hybrid "${command[@]}"
-    else
-        "${command[@]}"
-    fi
+    without_hybrid "$runtime" podman --runtime "$runtime" --cgroup-manager=cgroupfs --events-backend=none "$@"
 }
 
 # write_hooks SDG HOOKS_DIR [OPTION…]: Podman's hook file, with SDG as program and its options before the verb.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::{Mode, makedev, umask};
+use nix::sys::stat::{Mode, fstat, makedev, stat, umask};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use pathrs::flags::OpenFlags;
 use pathrs::{InodeType, Root};
@@ -184,8 +184,14 @@ fn bind(root: &Root, source: &Path, target: &Path, access: MsFlags) -> Result<()
         None::<&str>,
     )
     .map_err(failed("mount on", target))?;
-    // The descriptor is of what is beneath the mount; resolved again the path leads to the mount itself.
+    // The descriptor is of what is beneath the mount; resolved again the path leads to the mount itself. Or by now, in an
+    // image that changes, to another one: then this one would stay writable.
     let mounted = descriptor(root, target)?;
+    if !is_same(&mounted, source).map_err(failed("look at", target))? {
+        return Err(failed("mount on", target)(
+            "it was exchanged for something else meanwhile",
+        ));
+    }
     let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | access;
     // Devices are bound where none can be made: they have to stay devices.
     let is_device = std::fs::metadata(source).is_ok_and(|file| file.file_type().is_char_device());
@@ -202,6 +208,11 @@ fn bind(root: &Root, source: &Path, target: &Path, access: MsFlags) -> Result<()
         None::<&str>,
     )
     .map_err(failed("set the mount's flags on", target))
+}
+
+fn is_same(mounted: &OwnedFd, source: &Path) -> nix::Result<bool> {
+    let (there, own) = (fstat(mounted)?, stat(source)?);
+    Ok((there.st_dev, there.st_ino) == (own.st_dev, own.st_ino))
 }
 
 fn descriptor(root: &Root, path: &Path) -> Result<OwnedFd, LiveError> {

@@ -24,12 +24,13 @@ use crate::request;
 pub fn run(host: &Host, slice: &str) -> Result<(), CommandError> {
     let state = read_state()?;
     check_and_claim(host, slice, &state).inspect_err(|error| {
-        // The slice of another container is not ours to release.
+        // The slice of another container is not ours to release, and one that is not understood cannot be.
         let foreign = matches!(
             error,
             CommandError::Lifecycle(LifecycleError::Claimed { .. } | LifecycleError::Ledger(_))
         );
-        if !foreign && let Err(error) = brokered::release(host, slice, Some(&state.id)) {
+        let releasable = !foreign && host.ledger().record(slice).is_ok();
+        if releasable && let Err(error) = brokered::release(host, slice, Some(&state.id)) {
             complain(&format!("slice {slice} is left to the next reap: {error}"));
         }
     })

@@ -10,8 +10,11 @@ use super::{Check, State};
 use crate::broker::{Ask, client};
 use crate::enforcement::{COOPERATIVE, DEVICES, DMEM, GUARDED};
 use crate::host::Host;
+use crate::ledger::store::LedgerError;
 
 const GROUP: &str = "layers";
+/// Of a slice whose record this version does not understand: nothing can be placed beside it.
+const SPOILED: &str = "stop the container that has it, then delete the slice";
 
 /// What was read.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct Layers {
     pub ledger: Result<PathBuf, String>,
     /// Whether the broker places slices for this user, who may not write the ledger; or why not. None where he may.
     pub broker: Option<Result<(), String>>,
+    /// How many slices there are, none where that is not to be seen; or which of them is not understood.
+    pub slices: Result<Option<usize>, String>,
     /// Whether the agent answers.
     pub agent: bool,
     /// Whether the kernel can limit memory of GPUs.
@@ -53,6 +58,11 @@ impl Layers {
                 .is_err()
                 .then(|| greet().map_err(|error| error.to_string())),
             ledger,
+            slices: match host.ledger().records() {
+                Ok(records) => Ok(Some(records.len())),
+                Err(error @ LedgerError::Record { .. }) => Err(error.to_string()),
+                Err(_) => Ok(None),
+            },
             agent: UnixStream::connect(host.guard_socket()).is_ok(),
             dmem: !kernel.regions.is_empty(),
             user_notification: kernel.user_notification,
@@ -69,6 +79,7 @@ impl Layers {
                 "nodes and device cgroup: a container reaches no GPU that it was not given",
             ),
             self.ledger(),
+            self.slices(),
             self.cooperative(),
             self.dmem(),
             self.agent(),
@@ -89,6 +100,15 @@ impl Layers {
             (Err(error), None) => {
                 check(format!("cannot be written: {error}")).with(State::Broken, "run as root")
             }
+        }
+    }
+
+    fn slices(&self) -> Check {
+        let check = |found: String| Check::good(GROUP, "slices", found);
+        match &self.slices {
+            Ok(Some(count)) => check(format!("{count} there")),
+            Ok(None) => check("root's to see".to_owned()),
+            Err(error) => check(error.clone()).with(State::Broken, SPOILED),
         }
     }
 

@@ -12,11 +12,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::files::{Dir, FileError, make_dir, write_whole};
 use crate::ledger::index::{self, Entry, Seen};
 use crate::ledger::lock::{LedgerLock, LockError};
-use crate::ledger::record::{RECORD_VERSION, SliceRecord};
+use crate::ledger::record::{ProcessIdentity, RECORD_VERSION, SliceRecord};
 use crate::sys;
 
 /// The record's file in a slice's directory.
@@ -148,6 +150,14 @@ impl Ledger {
         }
     }
 
+    /// Processes that a record names which is not understood: whatever its version, who holds the slice is among them.
+    pub fn processes_named_in(&self, id: &str) -> Vec<ProcessIdentity> {
+        let text = std::fs::read(self.slice_dir(id).join(RECORD)).unwrap_or_default();
+        let mut processes = Vec::new();
+        add_processes(&serde_json::from_slice(&text).unwrap_or_default(), &mut processes);
+        processes
+    }
+
     fn names(&self) -> Result<Names, LedgerError> {
         let path = self.slices();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -256,7 +266,7 @@ impl Contents {
     }
 }
 
-/// A record's file; none where the slice has gone meanwhile. `file` is room for its path.
+/// A record's file; none where the slice has gone meanwhile, directory and all. `file` is room for its path.
 fn look_at(slices: &Dir, id: &str, file: &mut String) -> Result<Option<Seen>, LedgerError> {
     file.clear();
     for part in [id, "/", RECORD] {
@@ -264,8 +274,21 @@ fn look_at(slices: &Dir, id: &str, file: &mut String) -> Result<Option<Seen>, Le
     }
     match slices.stat(file) {
         Ok(stat) => Ok(Some(stat.into())),
-        Err(error) if error.is_absent() => Ok(None),
+        Err(error) if error.is_absent() => check_gone(slices, id).map(|()| None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Slices come and go by a rename, with their record in them: a directory without one is of a program that calls it
+/// otherwise, or spoiled.
+fn check_gone(slices: &Dir, id: &str) -> Result<(), LedgerError> {
+    match slices.stat(id) {
+        Ok(_) if is_id(id) => Err(LedgerError::Record {
+            id: id.to_owned(),
+            path: slices.path_of(&format!("{id}/{RECORD}")),
+            reason: "not there".to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -286,7 +309,7 @@ fn read_record(slices: &Dir, id: &str) -> Result<Option<SliceRecord>, LedgerErro
     let file = format!("{id}/{RECORD}");
     let bytes = match slices.read_bytes(&file) {
         Ok(bytes) => bytes,
-        Err(error) if error.is_absent() => return Ok(None),
+        Err(error) if error.is_absent() => return check_gone(slices, id).map(|()| None),
         Err(error) => return Err(error.into()),
     };
     let refused = |reason| LedgerError::Record {
@@ -312,8 +335,17 @@ fn read_record(slices: &Dir, id: &str) -> Result<Option<SliceRecord>, LedgerErro
     }
 }
 
+fn add_processes(value: &Value, processes: &mut Vec<ProcessIdentity>) {
+    processes.extend(ProcessIdentity::deserialize(value).ok());
+    match value {
+        Value::Object(fields) => fields.values().for_each(|field| add_processes(field, processes)),
+        Value::Array(entries) => entries.iter().for_each(|entry| add_processes(entry, processes)),
+        _ => {}
+    }
+}
+
 fn version_of(text: &str) -> Option<u32> {
-    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    let value: Value = serde_json::from_str(text).ok()?;
     u32::try_from(value.get("version")?.as_u64()?).ok()
 }
 

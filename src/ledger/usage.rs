@@ -91,7 +91,19 @@ pub fn read_past(directory: &Path) -> Result<Option<Past>, PageError> {
     }))
 }
 
-/// The same, process by process.
+/// How many processes are in a slice, whatever its page says and of whatever version it is: each holds a lock.
+pub fn living(directory: &Path) -> Result<usize, PageError> {
+    let page = match UsageFile::open(directory) {
+        Err(PageError::File(error)) if error.is_absent() => return Ok(0),
+        page => page?,
+    };
+    let locks = (0..usage::MAX_SLOTS).map(|slot| is_locked(&page.file, slot));
+    let locks: Result<Vec<bool>, _> = locks.collect();
+    let locks = locks.map_err(FileError::of("ask for locks of", &page.path))?;
+    Ok(locks.into_iter().filter(|is_locked| *is_locked).count())
+}
+
+/// What live processes have allocated, process by process.
 pub fn read_slots(directory: &Path, gpu_count: usize) -> Result<Vec<SlotUse>, PageError> {
     UsageFile::open(directory)?.slots(gpu_count)
 }

@@ -86,37 +86,51 @@ pub fn delete(host: &Host, id: &str) -> Result<(), LifecycleError> {
             check_unused(&ledger, &record)?;
             locked.end(&record)?;
         }
-        // What cannot be understood can only be removed.
-        Err(LedgerError::Record { .. }) => locked.remove(id)?,
+        // What cannot be understood can only be removed, and not while somebody is in it.
+        Err(LedgerError::Record { .. }) => {
+            let named = ledger.processes_named_in(id);
+            if let Some(process) = named.iter().find(|process| process.is_alive()) {
+                return Err(in_use(id, format!("process {}", process.pid)));
+            }
+            check_nobody_in(&ledger, id)?;
+            locked.remove(id)?;
+        }
         Err(error) => return Err(error.into()),
     }
     lend_what_is_left(host, &locked)
 }
 
+fn in_use(id: &str, by: String) -> LifecycleError {
+    LifecycleError::InUse {
+        id: id.to_owned(),
+        by,
+    }
+}
+
 fn check_unused(ledger: &Ledger, record: &SliceRecord) -> Result<(), LifecycleError> {
-    let in_use = |by: String| {
-        Err(LifecycleError::InUse {
-            id: record.id.clone(),
-            by,
-        })
-    };
     if let Holder::Container { container, process } = &record.holder
         && process.is_alive()
     {
-        return in_use(format!("container {container}"));
+        return Err(in_use(&record.id, format!("container {container}")));
     }
     if let Holder::Pod { pod, process, .. } = &record.holder
         && process.is_some_and(|process| process.is_alive())
     {
-        return in_use(format!("pod {pod}"));
+        return Err(in_use(&record.id, format!("pod {pod}")));
     }
+    check_nobody_in(ledger, &record.id)
+}
+
+/// Looks at what says beside the record that somebody is in a slice.
+fn check_nobody_in(ledger: &Ledger, id: &str) -> Result<(), LifecycleError> {
+    let directory = ledger.slice_dir(id);
     // A container that has joined and runs no GPU program yet still has the limits of a slice that would be gone.
-    if let Some(container) = members::living(&ledger.slice_dir(&record.id))?.first() {
-        return in_use(format!("container {container}"));
+    if let Some(container) = members::living(&directory)?.first() {
+        return Err(in_use(id, format!("container {container}")));
     }
-    match usage::read(&ledger.slice_dir(&record.id), &record.gpus)?.processes {
+    match usage::living(&directory)? {
         0 => Ok(()),
-        count => in_use(format!("{count} running process(es)")),
+        count => Err(in_use(id, format!("{count} running process(es)"))),
     }
 }
 

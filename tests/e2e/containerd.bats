@@ -67,6 +67,23 @@ task() {
     wait_for "the slice to be released" no_slice_is_left
 }
 
+by_ctr() {
+    local options=("${ASKED[@]}")
+    case $1 in
+    read-only) options+=(--read-only) ;;
+    privileged) options+=(--privileged) ;;
+    esac
+    ctr run --rm --rootfs --runc-binary "$WORK/sdg-runtime" "${options[@]}" "$2" "hostile-$1" "${HELD[@]}"
+}
+
+# ctr gives no user namespace to a container whose root file system it is told.
+@test "ctr: hostile images are held or refused, and touch nothing outside" {
+    . "$PROJECT/tests/e2e/hostile.bash" && hostile_setup
+    echo "$NO_GRACE" >>"$WORK/config.toml"
+    every_image by_ctr user-namespace=
+    exchanged by_ctr
+}
+
 @test "CRI: the handler gives a pod's container its slice and leaves the sandbox alone" {
     asked=(sdg.memory=20Gi sdg.exostellar.io/compute=250m)
     sandbox=$(pod cri-slice "${asked[@]}")

@@ -6,6 +6,7 @@
 setup() {
     . "$PROJECT/tests/e2e/slices.bash" && slices_setup
     . "$PROJECT/tests/e2e/engine.bash"
+    . "$PROJECT/tests/e2e/bundle.bash"
     SDG=$SDG_DIST/usr/bin/sdg
     BUNDLE=$WORK/bundle
     mkdir -p "$BUNDLE/rootfs"
@@ -17,38 +18,13 @@ teardown() {
     slices_teardown
 }
 
-# The runtime, with cgroup v1 alone where crun would refuse both.
-runtime() {
-    local command=("$SDG_RUNTIME" --root "$WORK/runtime" "$@")
-    if [ "$SDG_RUNTIME" = crun ] && cgroups_are_hybrid; then
-        # The arguments reach the inner shell as its own, never as text.
-        # shellcheck disable=SC2016
-        unshare --mount sh -c 'umount /sys/fs/cgroup/unified && exec "$@"' crun-without-hybrid "${command[@]}"
-    else
-        "${command[@]}"
-    fi
-}
-
-# json_list TEXT…: as a list of JSON, by jq 1.6 too, whatever the texts begin with.
-json_list() { for text; do jq --null-input --arg text "$text" '$text'; done | jq --slurp .; }
-
-# The hooks of a container, as CRI-O makes them of the files whose annotations match.
-hooks() {
-    jq --slurp --arg sdg "$SDG" --argjson options "$(json_list "${OPTIONS[@]}")" 'map({stage: .stages[0], hook: (.hook | .path = $sdg
-        | .args = ["sdg"] + $options + .args[1:])}) | group_by(.stage) | map({key: .[0].stage, value: map(.hook)})
-        | from_entries' "$PROJECT"/hooks.d/crio/*.json
-}
-
 # configure ANNOTATIONS COMMAND…: the bundle's config, as CRI-O would have it but for the hooks nothing of ours.
 configure() {
-    local annotations=$1
+    local annotations=$1 mounts
     shift
-    (cd "$BUNDLE" && rm -f config.json && "$SDG_RUNTIME" spec)
-    jq --argjson annotations "$annotations" --argjson hooks "$(hooks)" --arg usr "$SDG_ROOTFS/usr" \
-        --arg programs "$PROJECT/target/e2e/bin" --argjson command "$(json_list "$@")" '.annotations = $annotations | .hooks = $hooks
-        | .process.args = $command | .process.terminal = false | del(.process.rlimits)
-        | .mounts += [["/usr", $usr], ["/opt/sdg", $programs] | {destination: .[0], type: "bind", source: .[1],
-            options: ["bind", "ro"]}]' "$BUNDLE/config.json" >"$WORK/config" && mv "$WORK/config" "$BUNDLE/config.json"
+    mounts=$(jq --null-input --arg usr "$SDG_ROOTFS/usr" --arg programs "$PROJECT/target/e2e/bin" \
+        '[["/usr", $usr], ["/opt/sdg", $programs]]')
+    bundle_config "$(crio_hooks)" "$annotations" "$mounts" "$@"
 }
 
 start() { runtime run --bundle "$BUNDLE" "sdg-$$" </dev/null; }
@@ -119,9 +95,8 @@ SLICE='{"sdg.memory": "20Gi", "sdg.compute": "250m", "io.kubernetes.cri-o.Contai
 
 @test "a container that another door gave its slice has no second one" {
     configure "$SLICE" /opt/sdg/hip-mem
-    printf 'runtime = "%s"\n' "$(command -v "$SDG_RUNTIME")" >"$WORK/config.toml"
-    [ "$SDG_RUNTIME" = runc ] || ! cgroups_are_hybrid || return 0
-    run "$SDG" "${OPTIONS[@]}" --config "$WORK/config.toml" runtime -- --root "$WORK/runtime" run --bundle "$BUNDLE" "sdg-$$" </dev/null
+    configure_sdg
+    run sdg_runtime run --bundle "$BUNDLE" "sdg-$$" </dev/null
     echo "$output"
     [ "$status" -eq 0 ]
     saw_a_slice_of 20

@@ -72,6 +72,29 @@ container() {
     no_slice_is_left
 }
 
+# by_docker IMAGE ROOT: ROOT in the place of the container's root file system, which is a directory with the storage driver vfs.
+by_docker() {
+    local options=("${ASKED[@]}") id root status=0
+    case $1 in
+    read-only) options+=(--read-only) ;;
+    privileged) options+=(--privileged) ;;
+    esac
+    id=$(docker create --network=none --runtime=sdg "${options[@]}" base:1 "${HELD[@]}")
+    root=$WORK/data/vfs/dir/$(cat "$WORK/data/image/vfs/layerdb/mounts/$id/mount-id")
+    mount --bind "$2" "$root"
+    docker start --attach "$id" || status=$?
+    umount "$root"
+    docker rm --force "$id" >/dev/null
+    return $status
+}
+
+@test "runtime: hostile images are held or refused, and touch nothing outside" {
+    . "$PROJECT/tests/e2e/hostile.bash" && hostile_setup
+    echo "$NO_GRACE" >>"$WORK/config.toml"
+    every_image by_docker user-namespace=
+    exchanged by_docker
+}
+
 @test "CDI: a named slice is a 10 GiB GPU with one limit over two containers, and stays" {
     sdg slice create --name llama --memory 10Gi --compute 100m
     run container --rm --device=sdg.exostellar.io/slice=llama /opt/sdg/hip-mem

@@ -243,11 +243,26 @@ fn managed_memory_that_is_placed_on_the_gpu_counts() {
 }
 
 #[test]
-fn without_pages_nothing_is_granted_and_the_reason_is_said_once() {
-    let container = Container::start(&Setup {
-        pages: false,
-        ..Setup::default()
-    });
+fn without_pages_that_it_knows_nothing_is_granted_and_the_reason_is_said_once() {
+    for (layouts, reason) in [
+        (None, "limits cannot be opened: error 2"),
+        (Some((0, 1)), "limits has layout version 0, this libsdg.so knows 1"),
+        (Some((2, 1)), "limits has layout version 2, this libsdg.so knows 1"),
+        (Some((1, 99)), "usage has layout version 99, this libsdg.so knows 1"),
+    ] {
+        let container = Container::start(&Setup {
+            layouts,
+            ..Setup::default()
+        });
+        assert_nothing_is_granted(&container);
+        assert_eq!(
+            container.errors(),
+            format!("sdg: GPU memory and queues are refused: /run/sdg/{reason}\n")
+        );
+    }
+}
+
+fn assert_nothing_is_granted(container: &Container) {
     let program = container.program("one");
     let kfd = program.open_gpu(0);
     let id = container.gpus[0].id;
@@ -270,11 +285,6 @@ fn without_pages_nothing_is_granted_and_the_reason_is_said_once() {
     assert_eq!(program.call(&format!("gem {render} 4096 4")), Err(ENOMEM));
     assert!(container.seen("alloc").iter().all(|event| event["vram"] == false));
     assert!(container.seen("queue").is_empty());
-    let errors = container.errors();
-    assert_eq!(
-        errors,
-        "sdg: GPU memory and queues are refused: /run/sdg/limits cannot be opened: error 2\n"
-    );
 }
 
 #[test]

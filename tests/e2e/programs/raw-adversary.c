@@ -45,12 +45,6 @@ static int outcome(long result)
     return REFUSED;
 }
 
-static struct alloc wish(uint64_t size, uint32_t flags)
-{
-    long va = must("mmap", raw(SYS_mmap, 0, (long)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    return (struct alloc){ .va = (uint64_t)va, .size = size, .gpu_id = gpu_id, .flags = flags };
-}
-
 static long allocate(uint64_t size)
 {
     struct alloc alloc = wish(size, VRAM | WRITABLE);

@@ -1,5 +1,6 @@
-/* raw-kfd BYTES: allocates video memory and makes a compute queue with no library in between: static, its own system
- * calls. It shows what reaches the device whatever is preloaded. */
+/* raw-kfd BYTES [BEYOND]: allocates video memory and makes a compute queue, then asks for BEYOND bytes more, which a slice
+ * refuses. raw-kfd has no library in between: static, its own system calls. It shows what reaches the device whatever is
+ * preloaded. libc-kfd is the same by way of libc, as ROCm's programs are: a slice's shim holds it. */
 #include "raw.h"
 
 int main(int argc, char **argv)
@@ -25,6 +26,10 @@ int main(int argc, char **argv)
     printf("{\"step\":\"queue\",\"id\":%u}\n", queue.id);
     struct destroy destroy = { .queue_id = queue.id };
     must("DESTROY_QUEUE", call(IOWR(DESTROY_QUEUE, struct destroy), &destroy));
+    if (argc > 2) {
+        struct alloc beyond = wish(number_of(argv[2]), VRAM | WRITABLE);
+        printf("{\"step\":\"beyond\",\"errno\":%ld}\n", -call(IOWR(ALLOC, struct alloc), &beyond));
+    }
     printf("{\"step\":\"done\"}\n");
     return 0;
 }

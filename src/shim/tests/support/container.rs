@@ -39,8 +39,8 @@ pub struct Setup {
     pub memory_total: u64,
     /// The slice's mask on each GPU; empty for whole GPUs.
     pub mask: Vec<u32>,
-    /// Whether the pages are there at all.
-    pub pages: bool,
+    /// Layout versions of limits and usage page; none where they are not there at all.
+    pub layouts: Option<(u32, u32)>,
 }
 
 impl Default for Setup {
@@ -51,7 +51,7 @@ impl Default for Setup {
             memory_limit: 4 * GIB,
             memory_total: 1000 * GIB,
             mask: vec![u32::MAX; 2],
-            pages: true,
+            layouts: Some((limits::VERSION, usage::VERSION)),
         }
     }
 }
@@ -98,12 +98,13 @@ impl Container {
         let node = directory.path().join("node");
         sdg_sim::node::build(&Preset::named(setup.preset).unwrap(), &node).unwrap();
         let gpus = read_gpus(&node);
-        let page = limits_page(setup, &node, &gpus);
-        if setup.pages {
+        let mut page = limits_page(setup, &node, &gpus);
+        if let Some((limits_version, usage_version)) = setup.layouts {
+            page.header.version = limits_version;
             fs::write(directory.path().join("limits"), page.as_bytes()).unwrap();
             let mut page = usage::UsagePage::zeroed();
             page.header.magic = usage::MAGIC;
-            page.header.version = usage::VERSION;
+            page.header.version = usage_version;
             page.header.size = usage::PAGE_SIZE as u32;
             fs::write(directory.path().join("usage"), page.as_bytes()).unwrap();
         }
