@@ -91,8 +91,7 @@ impl Mapping {
 
     /// Stores a 32-bit word at an offset in bytes.
     pub fn store32(&self, offset: usize, value: u32) -> io::Result<()> {
-        self.check_writable()?;
-        self.atomic32(offset)?.store(value, SeqCst);
+        self.writable32(offset)?.store(value, SeqCst);
         Ok(())
     }
 
@@ -113,6 +112,12 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         Ok(())
+    }
+
+    /// The 32-bit word at an offset in bytes, to store to.
+    pub fn writable32(&self, offset: usize) -> io::Result<&AtomicU32> {
+        self.check_writable()?;
+        self.atomic32(offset)
     }
 
     /// Adds to a 64-bit word at an offset in bytes.

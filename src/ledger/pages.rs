@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use sdg_abi::Plain;
 use sdg_abi::limits::{self, GpuLimits, Header as LimitsHeader, LimitsPage, MASK_WORDS, MAX_GPUS};
+use sdg_abi::sequence;
 use smallvec::SmallVec;
 
 use crate::compute::mask::CuMask;
@@ -176,14 +177,15 @@ impl LimitsFile {
         if !torn && self.read()? == limits {
             return Ok(false);
         }
-        let odd = sequence | 1;
-        self.store32(offset_of!(LimitsHeader, sequence), odd)?;
-        for (index, in_force) in limits.iter().enumerate() {
-            self.write_gpu(index, in_force)?;
-        }
-        let generation = self.load64(offset_of!(LimitsHeader, generation))?;
-        self.store64(offset_of!(LimitsHeader, generation), generation.wrapping_add(1))?;
-        self.store32(offset_of!(LimitsHeader, sequence), odd.wrapping_add(1))?;
+        let lock = self.mapping.writable32(offset_of!(LimitsHeader, sequence));
+        let lock = lock.map_err(FileError::of("store to", &self.path))?;
+        sequence::change(lock, || {
+            for (index, in_force) in limits.iter().enumerate() {
+                self.write_gpu(index, in_force)?;
+            }
+            let generation = self.load64(offset_of!(LimitsHeader, generation))?;
+            self.store64(offset_of!(LimitsHeader, generation), generation.wrapping_add(1))
+        })?;
         self.mapping
             .wake(offset_of!(LimitsHeader, generation))
             .map_err(FileError::of("wake those who wait for", &self.path))?;
@@ -209,7 +211,7 @@ impl LimitsFile {
         Ok(())
     }
 
-    fn write_gpu(&self, index: usize, in_force: &InForce) -> Result<(), PageError> {
+    fn write_gpu(&self, index: usize, in_force: &InForce) -> Result<(), FileError> {
         let entry = entry_offset(index);
         self.store64(entry + offset_of!(GpuLimits, memory_limit), in_force.memory_limit)?;
         self.store32(

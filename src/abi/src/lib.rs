@@ -4,7 +4,11 @@
 pub mod drm;
 pub mod kfd;
 pub mod limits;
+#[cfg(loom)]
+pub mod modelled;
+pub mod sequence;
 pub mod usage;
+pub mod words;
 
 /// A structure made of integers only: every byte pattern is a value of it, and it has no padding.
 ///

@@ -13,6 +13,7 @@ pub mod load;
 pub mod run;
 pub mod sdma;
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -35,6 +36,9 @@ pub struct Context {
     pid: i32,
     space: Arc<RwLock<AddressSpace>>,
     interrupts: Arc<dyn Interrupts>,
+    /// Events that the packet at hand has set. The interrupts come after it: they are a matter of the machine, which may
+    /// be waiting for the packet's end.
+    raised: RefCell<Vec<u32>>,
 }
 
 /// Ticks a second of the GPU's clock (100 MHz on CDNA).
@@ -81,9 +85,15 @@ impl Context {
             .write(address, bytes)
     }
 
-    /// Sets an event of the process.
+    /// Sets an event of the process, when the packet is over.
     pub fn raise(&self, event: u32) {
-        self.interrupts.raise(self.pid, event);
+        self.raised.borrow_mut().push(event);
+    }
+
+    fn interrupt(&self) {
+        for event in self.raised.take() {
+            self.interrupts.raise(self.pid, event);
+        }
     }
 }
 
@@ -116,6 +126,7 @@ impl Engine {
             pid,
             space,
             interrupts,
+            raised: RefCell::default(),
         };
         let thread = thread::Builder::new()
             .name(format!("engine {pid}"))
@@ -192,6 +203,7 @@ fn pause_after(idle: Duration) -> Duration {
 /// Runs the next packet of a queue. A packet that cannot be read or that makes no sense stops its queue, as a fault
 /// does on the hardware.
 fn step(context: &Context, queue: &QueueRun, state: &mut RunState) -> Progress {
+    let turn = queue.turn();
     if !queue.is_active() || state.faulted {
         return Progress::Idle;
     }
@@ -200,6 +212,8 @@ fn step(context: &Context, queue: &QueueRun, state: &mut RunState) -> Progress {
         Kind::Sdma(_) => sdma::step(context, queue, state),
         Kind::Pm4 => Ok(Progress::Idle),
     };
+    drop(turn);
+    context.interrupt();
     result.unwrap_or_else(|error| {
         state.faulted = true;
         queue.fault(error.to_string());

@@ -141,6 +141,9 @@ impl Process {
         }
         let file = usage.reopen()?;
         let index = lock_a_slot(&file).map_err(|reason| usage.refusal(reason))?;
+        if !usage.has_room(&file, index) {
+            return Err(usage.refusal(Reason::NoRoom));
+        }
         // The mapping keeps the open file, and with it the lock, until the process is gone.
         let keeper = sys::map(Mapping::ReadOnly(&file), KEEPER, Inheritance::Absent);
         let keeper = keeper.map_err(|error| usage.refusal(Reason::Map(error)))?;

@@ -19,7 +19,7 @@ pub mod mask;
 mod memory;
 pub mod pages;
 pub mod process;
-mod queues;
+pub mod queues;
 pub mod ranges;
 pub mod report;
 mod svm;

@@ -1,18 +1,23 @@
 //! A mutual exclusion lock that needs no set-up: all zero is an unlocked one, as in a freshly forked child.
 
-use crate::sys;
-use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
+
+use sdg_abi::words::{AtomicU32, Guarded, MODELLED};
+
+use crate::sys;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const AWAITED: u32 = 2;
 
+/// How often a thread looks again before it sleeps.
+const LOOKS: usize = if MODELLED { 1 } else { 64 };
+
 /// A value that one thread at a time may touch.
 pub struct Lock<T> {
     state: AtomicU32,
-    value: UnsafeCell<T>,
+    value: Guarded<T>,
 }
 
 // SAFETY: `state` lets one thread at a time reach the value.
@@ -42,7 +47,7 @@ impl<T> Lock<T> {
 
     #[cold]
     fn wait(&self) {
-        for _ in 0..64 {
+        for _ in 0..LOOKS {
             core::hint::spin_loop();
             if self
                 .state
@@ -67,14 +72,14 @@ impl<T> Deref for Guard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
         // SAFETY: the lock is held.
-        unsafe { &*self.lock.value.get() }
+        unsafe { &*self.lock.value.to_read() }
     }
 }
 
 impl<T> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the lock is held, and this guard is borrowed for writing.
-        unsafe { &mut *self.lock.value.get() }
+        unsafe { &mut *self.lock.value.to_write() }
     }
 }
 

@@ -1,10 +1,13 @@
 //! The two pages as the shim sees them: opened, checked, mapped, read.
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::mem::offset_of;
+use core::sync::atomic::Ordering;
 
 use sdg_abi::limits::{self, GpuLimits, LimitsPage};
+use sdg_abi::sequence;
 use sdg_abi::usage::{self, UsagePage};
+use sdg_abi::words::{AtomicU32, AtomicU64, MODELLED};
 
 use crate::mask::Mask;
 use crate::report::{Reason, Refusal};
@@ -18,6 +21,12 @@ pub struct Paths {
     /// The usage page.
     pub usage: &'static CStr,
 }
+
+/// How much of a slot is looked through, and of a mask: all that there is.
+const GPUS: usize = if MODELLED { 1 } else { limits::MAX_GPUS };
+const MASK_WORDS: usize = if MODELLED { 2 } else { limits::MASK_WORDS };
+/// How often a page that is being changed is read again at once.
+const AT_ONCE: u32 = if MODELLED { 0 } else { 10 };
 
 /// A place in a page that the host or another process may write at any time.
 ///
@@ -165,20 +174,13 @@ impl Limits {
     /// The slice's mask on a GPU, and the generation that it is of.
     pub fn mask(&self, gpu: usize) -> Result<(Mask, u64), Refusal> {
         // SAFETY: within the mapping.
-        let sequence = unsafe { atomic32(&raw const (*self.page).header.sequence) };
+        let lock = unsafe { atomic32(&raw const (*self.page).header.sequence) };
         // A host that was killed in the middle of a change leaves the sequence odd until the next one.
-        for patience in 0..2000 {
-            let before = sequence.load(Ordering::Acquire);
-            if before & 1 == 0 {
-                let generation = self.generation();
-                // SAFETY: within the mapping; a torn reading is thrown away below.
-                let entry = unsafe { core::ptr::read_volatile(self.entry(gpu)) };
-                core::sync::atomic::fence(Ordering::Acquire);
-                if sequence.load(Ordering::Relaxed) == before {
-                    return Ok((Mask::new(entry.mask_bits, &entry.mask), generation));
-                }
+        for attempt in 0..2000 {
+            if let Some(read) = sequence::read(lock, || (self.mask_now(gpu), self.generation())) {
+                return Ok(read);
             }
-            if patience > 10 {
+            if attempt > AT_ONCE {
                 sys::sleep_microseconds(500);
             }
         }
@@ -186,6 +188,20 @@ impl Limits {
             path: self.path,
             reason: Reason::Changing,
         })
+    }
+
+    /// The mask as it can be read at this moment, perhaps in the middle of a change.
+    fn mask_now(&self, gpu: usize) -> Mask {
+        let entry = self.entry(gpu);
+        // SAFETY: within the mapping.
+        let bits = unsafe { atomic32(&raw const (*entry).mask_bits) }.load(Ordering::Relaxed);
+        let mut words = [0; limits::MASK_WORDS];
+        for (index, word) in words.iter_mut().enumerate().take(MASK_WORDS) {
+            // SAFETY: within the mapping, since the index is below the number of words.
+            let there = unsafe { atomic32((&raw const (*entry).mask).cast::<u32>().add(index)) };
+            *word = there.load(Ordering::Relaxed);
+        }
+        Mask::new(bits, &words)
     }
 }
 
@@ -274,6 +290,12 @@ impl Usage {
         unsafe { atomic64(&raw const (*self.page).header.peak) }
     }
 
+    /// Whether there is room for a slot: the host leaves all of them a hole.
+    pub fn has_room(&self, file: &File, index: usize) -> bool {
+        let size = size_of::<usage::Slot>();
+        file.has_room(offset_of!(UsagePage, slots) + index * size, size)
+    }
+
     /// The slot with this index.
     pub fn slot(&self, index: usize) -> Slot {
         let index = index.min(usage::MAX_SLOTS - 1);
@@ -317,12 +339,12 @@ impl Slot {
     /// Whether anything is noted in the slot.
     pub fn holds_anything(&self) -> bool {
         self.pid().load(Ordering::Relaxed) != 0
-            || (0..limits::MAX_GPUS).any(|gpu| self.used(gpu).load(Ordering::Relaxed) != 0)
+            || (0..GPUS).any(|gpu| self.used(gpu).load(Ordering::Relaxed) != 0)
     }
 
     /// Makes the slot empty.
     pub fn clear(&self) {
-        for gpu in 0..limits::MAX_GPUS {
+        for gpu in 0..GPUS {
             self.used(gpu).store(0, Ordering::SeqCst);
         }
         self.masked_queues().store(0, Ordering::Relaxed);

@@ -1,11 +1,11 @@
 //! What the shim knows of its own process. All of it lives in one mapping that a forked child finds zeroed, and all zero
 //! means "nothing done yet": a child begins afresh, with no lock held and no memory charged, as the KFD sees it too.
 
-use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use sdg_abi::limits::MAX_GPUS;
+use sdg_abi::words::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Guarded};
 
 use crate::array::Array;
 use crate::lock::Lock;
@@ -30,7 +30,7 @@ pub struct Pages {
 pub struct Process {
     is_open: AtomicBool,
     opening: Lock<()>,
-    pages: UnsafeCell<MaybeUninit<Pages>>,
+    pages: Guarded<MaybeUninit<Pages>>,
     /// Index of the process's slot in the usage page, plus one.
     pub(crate) own_slot: AtomicU32,
     pub(crate) taking_slot: Lock<()>,
@@ -61,7 +61,7 @@ impl Process {
     /// The pages.
     pub fn pages(&self) -> &Pages {
         // SAFETY: a `&Process` is given out by `Anchor` only after `is_open` was seen, hence after `pages` was written.
-        unsafe { (*self.pages.get()).assume_init_ref() }
+        unsafe { (*self.pages.to_read()).assume_init_ref() }
     }
 
     fn open(&self, paths: Paths) -> Result<(), Refusal> {
@@ -78,7 +78,7 @@ impl Process {
                 total.store(pages.limits.memory_total(gpu), Ordering::Relaxed);
             }
             // SAFETY: nobody reads before `is_open`, nobody else writes under the lock.
-            unsafe { (*self.pages.get()).write(pages) };
+            unsafe { (*self.pages.to_write()).write(pages) };
             self.applied.store(pages.limits.generation(), Ordering::Relaxed);
             self.is_open.store(true, Ordering::Release);
         }

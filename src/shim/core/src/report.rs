@@ -33,6 +33,8 @@ pub enum Reason {
     Head,
     /// Its file system forgets a lock when the descriptor is closed.
     ForgetsLocks,
+    /// Its file system has no room for the process's part of it.
+    NoRoom,
     /// Every slot is taken by a live process.
     Full,
     /// The host has been changing it for too long.
@@ -65,6 +67,7 @@ pub fn refuse(refusal: Refusal) {
         Reason::ForgetsLocks => {
             line.put(b" is on a file system that does not keep locks with mappings (use tmpfs)")
         }
+        Reason::NoRoom => line.put(b" has no room left on its file system"),
         Reason::Full => line.put(b": 512 processes of this slice hold GPU memory already"),
         Reason::Changing => line.put(b" has been half-written for a second"),
     };

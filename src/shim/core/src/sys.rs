@@ -4,7 +4,12 @@
 
 use core::arch::asm;
 use core::ffi::CStr;
+
 use sdg_abi::Plain;
+#[cfg(loom)]
+use sdg_abi::modelled;
+#[cfg(not(loom))]
+use sdg_abi::words::AtomicU32;
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("libsdg.so knows the system calls of x86-64 Linux");
@@ -19,6 +24,7 @@ pub mod errno {
     pub const EACCES: isize = 13;
     pub const EFAULT: isize = 14;
     pub const EINVAL: isize = 22;
+    pub const ENOSPC: isize = 28;
 }
 
 /// Numbers of the calls. Source: Linux, `arch/x86/entry/syscalls/syscall_64.tbl`.
@@ -45,6 +51,7 @@ pub(crate) mod nr {
     pub const PRCTL: usize = 157;
     pub const FUTEX: usize = 202;
     pub const GETDENTS64: usize = 217;
+    pub const FALLOCATE: usize = 285;
 }
 
 /// # Safety
@@ -61,9 +68,24 @@ pub(crate) unsafe fn call(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
+/// A call in which processes meet: under the model no two are made at once.
+///
+/// # Safety
+/// As for [`call`].
+unsafe fn in_kernel(number: usize, args: [usize; 6]) -> isize {
+    #[cfg(loom)]
+    let _one_at_a_time = modelled::kernel();
+    // SAFETY: the caller's.
+    unsafe { call(number, args) }
+}
+
 /// `ioctl(2)` with only the registers it has: this is the whole cost of a call that is passed on.
 #[inline(always)]
 pub fn ioctl(fd: i32, request: u32, arg: usize) -> isize {
+    #[cfg(loom)]
+    if let Some(result) = modelled::device(request, arg) {
+        return result;
+    }
     let result;
     // SAFETY: the x86-64 system call convention; `arg` is the program's own, for the driver to judge.
     unsafe {
@@ -190,6 +212,18 @@ impl File {
         self.fill(nr::GETDENTS64, buffer)
     }
 
+    /// Whether the file system has room for these bytes of the file. What it has is the file's from then on; where it
+    /// cannot say, there is room: touching a mapping of what there is none for kills the process (SIGBUS).
+    pub fn has_room(&self, offset: usize, length: usize) -> bool {
+        loop {
+            // SAFETY: mode 0 changes no byte of the file.
+            match unsafe { call(nr::FALLOCATE, [self.0 as usize, 0, offset, length, 0, 0]) } {
+                error if error == -errno::EINTR => {}
+                result => return result != -errno::ENOSPC,
+            }
+        }
+    }
+
     /// Tries to get the write lock on one byte for this open file; `false` where another holds it.
     pub fn try_lock(&self, byte: u64) -> Result<bool, isize> {
         match self.record_lock(FlockCall::Set, FlockKind::Write, byte) {
@@ -216,7 +250,7 @@ impl File {
         let mut flock: [u64; 4] = [kind as u64, byte, 1, 0];
         // SAFETY: `flock` has the size and layout of the kernel's `struct flock` on x86-64.
         let result = unsafe {
-            call(
+            in_kernel(
                 nr::FCNTL,
                 [
                     self.0 as usize,
@@ -252,7 +286,7 @@ enum FlockKind {
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: closing a descriptor that this value alone uses.
-        unsafe { call(nr::CLOSE, [self.0 as usize, 0, 0, 0, 0, 0]) };
+        unsafe { in_kernel(nr::CLOSE, [self.0 as usize, 0, 0, 0, 0, 0]) };
     }
 }
 
@@ -297,7 +331,22 @@ pub fn map(what: Mapping<'_>, length: usize, inheritance: Inheritance) -> Result
         unsafe { unmap(address as *mut u8, length) };
         return Err(-advised);
     }
+    #[cfg(loom)]
+    note(what, (address, length));
     Ok(address as *mut u8)
+}
+
+#[cfg(loom)]
+fn note(what: Mapping<'_>, (address, length): (usize, usize)) {
+    let file = match what {
+        Mapping::Anonymous => None,
+        Mapping::ReadOnly(file) | Mapping::Shared(file) => fstat(file.0).map(|stat| stat.identity.1),
+    };
+    modelled::map(modelled::Mapped {
+        address,
+        length,
+        file,
+    });
 }
 
 /// Makes a mapping larger; it may move.
@@ -326,7 +375,9 @@ pub unsafe fn remap(address: *mut u8, length: usize, larger: usize) -> Result<*m
 /// `address` is a mapping of `length` bytes that nothing points into any more.
 pub unsafe fn unmap(address: *mut u8, length: usize) {
     // SAFETY: the caller answers for the mapping.
-    unsafe { call(nr::MUNMAP, [address as usize, length, 0, 0, 0, 0]) };
+    unsafe { in_kernel(nr::MUNMAP, [address as usize, length, 0, 0, 0, 0]) };
+    #[cfg(loom)]
+    modelled::unmap(address as usize);
 }
 
 /// Whether every page of a range is mapped (`msync` with `MS_ASYNC` looks, and does nothing else).
@@ -355,8 +406,12 @@ pub unsafe fn make_writable_certain(address: usize) -> bool {
     address != 0 && unsafe { call(nr::RT_SIGPROCMASK, [0, 0, address, 8, 0, 0]) == 0 }
 }
 
+#[cfg(loom)]
+pub use modelled::{futex_wait, futex_wake};
+
 /// Waits until `word` is no longer `value`, or a moment for no reason at all.
-pub fn futex_wait(word: &core::sync::atomic::AtomicU32, value: u32) {
+#[cfg(not(loom))]
+pub fn futex_wait(word: &AtomicU32, value: u32) {
     const FUTEX_WAIT_PRIVATE: usize = 128;
     // SAFETY: `word` is a valid futex; no time-out is given.
     unsafe {
@@ -396,7 +451,8 @@ pub fn futex_wait_shared(word: *const u32, value: u32, seconds: u64) {
 }
 
 /// Wakes one waiter on `word`.
-pub fn futex_wake(word: &core::sync::atomic::AtomicU32) {
+#[cfg(not(loom))]
+pub fn futex_wake(word: &AtomicU32) {
     const FUTEX_WAKE_PRIVATE: usize = 129;
     // SAFETY: `word` is a valid futex.
     unsafe {
@@ -409,6 +465,8 @@ pub fn futex_wake(word: &core::sync::atomic::AtomicU32) {
 
 /// Sleeps.
 pub fn sleep_microseconds(microseconds: u64) {
+    #[cfg(loom)]
+    modelled::yield_now();
     let time: [u64; 2] = [0, microseconds.saturating_mul(1000).min(999_999_999)];
     // SAFETY: `time` is a `struct timespec`; no remainder is asked for.
     unsafe { call(nr::NANOSLEEP, [(&raw const time) as usize, 0, 0, 0, 0, 0]) };

@@ -13,6 +13,8 @@
 
 use core::arch::asm;
 
+use sdg_abi::words::MODELLED;
+
 use crate::sys::{self, Inheritance, Mapping, nr};
 
 /// Stack and thread pointer's block; only pages that are touched exist.
@@ -31,6 +33,10 @@ pub type Entry = extern "C" fn(usize) -> !;
 
 /// Starts a thread.
 pub fn start(entry: Entry, argument: usize) -> Result<(), isize> {
+    if MODELLED {
+        // Such a thread is not one of the model's.
+        return Err(sys::errno::EAGAIN);
+    }
     let bottom = sys::map(Mapping::Anonymous, ROOM, Inheritance::Absent)?;
     let control_block = bottom as usize + ROOM - CONTROL_BLOCK;
     // SAFETY: within the new mapping, aligned. The first and the third word of a control block hold its own address.

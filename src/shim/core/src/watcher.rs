@@ -5,7 +5,9 @@
 //! none until a queue of its own. Where no thread can be had (a container's limit of processes), masks are applied at the
 //! process's next KFD call, and the next queue tries again.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
+
+use sdg_abi::words::AtomicU32;
 
 use crate::process::Process;
 use crate::thread;

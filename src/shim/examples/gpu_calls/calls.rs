@@ -4,7 +4,7 @@ use std::ffi::{CString, c_int, c_ulong};
 
 use sdg_abi::{Plain, iowr};
 
-use crate::{drm, kfd};
+use crate::{drm, kfd, rough};
 
 /// A call's results, or the error number.
 pub type Outcome = Result<Vec<u64>, i32>;
@@ -35,6 +35,7 @@ pub fn perform(words: &[&str]) -> Outcome {
         "bad-pointer" => ioctl_at(n(0), n(1) as u32, 8).map(|()| vec![]),
         "read-only-argument" => read_only_argument(n(0), n(1) as u32),
         "fork" => fork(arguments),
+        "rough" => rough::perform_rough(arguments),
         "threads" => Ok(vec![std::fs::read_dir("/proc/self/task").unwrap().count() as u64]),
         name => kfd::perform(name, arguments)
             .or_else(|| drm::perform(name, arguments))

@@ -11,6 +11,7 @@
 mod calls;
 mod drm;
 mod kfd;
+mod rough;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Lines, Write};

@@ -41,6 +41,8 @@ pub struct Setup {
     pub mask: Vec<u32>,
     /// Layout versions of limits and usage page; none where they are not there at all.
     pub layouts: Option<(u32, u32)>,
+    /// Whether there is room for more on the pages' file system.
+    pub room: bool,
 }
 
 impl Default for Setup {
@@ -52,6 +54,7 @@ impl Default for Setup {
             memory_total: 1000 * GIB,
             mask: vec![u32::MAX; 2],
             layouts: Some((limits::VERSION, usage::VERSION)),
+            room: true,
         }
     }
 }
@@ -83,8 +86,16 @@ const ENTER: &str = r#"
 set -e
 mount -t tmpfs tmpfs /run
 mkdir /run/sdg
+pages=$1
+if [ "$5" = false ]; then
+    pages=/run/host
+    mkdir $pages
+    mount -t tmpfs -o size=1m tmpfs $pages
+    cp --sparse=always "$1/limits" "$1/usage" $pages
+    cat /dev/zero >$pages/rest 2>/dev/null || true
+fi
 for page in limits usage; do
-    if [ -e "$1/$page" ]; then touch /run/sdg/$page; mount --bind "$1/$page" /run/sdg/$page; fi
+    if [ -e "$pages/$page" ]; then touch /run/sdg/$page; mount --bind "$pages/$page" /run/sdg/$page; fi
 done
 if [ -e /run/sdg/limits ]; then mount -o remount,bind,ro /run/sdg/limits; fi
 exec "$2" run --node "$1/node" --log "$1/log" -- env LD_PRELOAD="$3" "$4"
@@ -117,6 +128,7 @@ impl Container {
                 &library::build(),
                 &library::program(),
             ])
+            .arg(setup.room.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)

@@ -158,11 +158,12 @@ fn complete(context: &Context, signal: u64, start: u64) -> io::Result<()> {
     }
     let times = [start.to_le_bytes(), gpu_clock().to_le_bytes()].concat();
     context.write(signal + SIGNAL_START, &times)?;
+    // Before the value: who sees that may use the signal for something else at once.
+    let mailbox = context.read_u64(signal + SIGNAL_MAILBOX)?;
+    let event = u32::from_le_bytes(context.read(signal + SIGNAL_EVENT)?);
     let left = value(context, signal)?.wrapping_sub(1);
     context.write(signal + SIGNAL_VALUE, &left.to_le_bytes())?;
-    let mailbox = context.read_u64(signal + SIGNAL_MAILBOX)?;
     if mailbox != 0 {
-        let event = u32::from_le_bytes(context.read(signal + SIGNAL_EVENT)?);
         context.write(mailbox, &u64::from(event).to_le_bytes())?;
         context.raise(event);
     }

@@ -1,7 +1,7 @@
 //! What the engine and the calls share of a queue.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sdg_abi::kfd::queue_type;
@@ -94,6 +94,8 @@ pub struct QueueRun {
     ring: Mutex<Ring>,
     active: AtomicBool,
     ended: AtomicBool,
+    /// Held while a packet is run.
+    turn: Mutex<()>,
     units: AtomicU32,
     work: Mutex<Work>,
     fault: Mutex<Option<String>>,
@@ -149,6 +151,7 @@ impl QueueRun {
             ring: Mutex::new(ring),
             active: AtomicBool::new(ring.base != 0 && ring.size != 0),
             ended: AtomicBool::new(false),
+            turn: Mutex::new(()),
             units: AtomicU32::new(1),
             work: Mutex::default(),
             fault: Mutex::new(None),
@@ -176,9 +179,15 @@ impl QueueRun {
         self.active.load(Ordering::Acquire) && !self.has_ended()
     }
 
-    /// The queue is destroyed.
+    /// A packet's turn.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The queue is destroyed. No packet of it is run when this returns: what they write to may be given back.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        drop(self.turn());
     }
 
     /// Whether the queue is destroyed.
