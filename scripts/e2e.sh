@@ -68,12 +68,14 @@ if [ "${2:-}" != matrix ]; then
         run_file podman.bats "Podman of this machine with $SDG_RUNTIME"
         run_file podman-cdi.bats "Podman of this machine with $SDG_RUNTIME"
         run_file live.bats "Podman of this machine with $SDG_RUNTIME"
+        run_file hostile.bats "Podman of this machine with $SDG_RUNTIME"
         run_file crio-hooks.bats "$SDG_RUNTIME of this machine"
         run_file node.bats "Podman of this machine with $SDG_RUNTIME"
         run_file sim_podman.bats "Podman of this machine with $SDG_RUNTIME"
         run_file adversaries.bats "Podman of this machine with $SDG_RUNTIME"
         run_file guard.bats "Podman of this machine with $SDG_RUNTIME"
     done
+    run_file upgrade.bats "Podman of this machine with $SDG_RUNTIME"
     run_file top.bats "tmux, Podman of this machine with $SDG_RUNTIME"
     run_file metrics.bats "Prometheus, Podman of this machine with $SDG_RUNTIME"
 else
@@ -85,7 +87,9 @@ else
         run_file sim_podman.bats "Podman of this machine with $SDG_RUNTIME"
     done
     use_rocm 7.2
-    SDG_RUNTIME=runc
+    for SDG_RUNTIME in crun runc; do
+        run_file hostile_bundles.bats "$SDG_RUNTIME of this machine"
+    done
     run_file soak.bats "Podman of this machine with $SDG_RUNTIME"
     for suite in trixie sid; do
         for SDG_RUNTIME in runc crun; do

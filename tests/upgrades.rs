@@ -153,7 +153,11 @@ fn slices_of_0_1_0_are_held_to_changed_and_released() {
     assert_eq!(beside["gpus"][0]["compute_units"], 72);
     assert_nothing_is_given_twice(&sandbox);
     let said = complaint(&sandbox.run(&[&["slice", "create", "--gpu=1"][..], &pinned].concat()));
-    assert!(said.contains("sdg.memory"), "{said}");
+    assert!(said.contains("taken whole (GPU 1: "), "{said}");
+
+    // Files of engines are made of the edits that it wrote.
+    let written = succeeded(&sandbox.run(&["cdi", "refresh"]));
+    assert!(written.contains("sdg-slice-llama.json"), "{written}");
 
     succeeded(&sandbox.run(&["slice", "resize", "llama", "--memory=30Gi", "--compute=125m"]));
     succeeded(&sandbox.run(&["slice", "resize", CONTAINERS, "--memory=12Gi"]));
@@ -165,10 +169,6 @@ fn slices_of_0_1_0_are_held_to_changed_and_released() {
     );
     let said = complaint(&sandbox.run(&["slice", "delete", CONTAINERS]));
     assert!(said.contains("is used by container"), "{said}");
-    // Files of engines are made of the edits that it wrote.
-    let written = succeeded(&sandbox.run(&["cdi", "refresh"]));
-    assert!(written.contains("sdg-slice-llama.json"), "{written}");
-
     let state = json!({"id": CONTAINER, "bundle": "/nonexistent"}).to_string();
     let stopped = sandbox.run_with(&["hook", "poststop", "--slice", CONTAINERS], state.as_bytes());
     assert_eq!(
@@ -356,7 +356,7 @@ fn run_with_places(sandbox: &Sandbox, verb: &[&str], stdin: &[u8]) -> Output {
 
 #[test]
 fn records_of_other_versions_are_refused_by_every_verb_and_stay() {
-    for version in [0, 2, 99] {
+    for version in [0, 2] {
         let sandbox = left_by_0_1_0();
         let path = record_of(&sandbox, NAMED);
         edit(&path, |record| record["version"] = json!(version));
@@ -370,19 +370,19 @@ fn records_of_other_versions_are_refused_by_every_verb_and_stay() {
     }
     // Whatever else is in it.
     let sandbox = left_by_0_1_0();
-    let newer = json!({"version": 2, "slice": {"id": NAMED}, "devices": []});
+    let newer = json!({"version": 99, "slice": {"id": NAMED}, "devices": []});
     fs::write(record_of(&sandbox, NAMED), newer.to_string()).unwrap();
-    assert_refused_by_name(&sandbox, NAMED, "record version 2, this program knows 1");
+    assert_refused_by_name(&sandbox, NAMED, "record version 99, this program knows 1");
 }
 
 #[test]
 fn records_that_are_cut_short_or_gone_are_refused_by_every_verb() {
     let length = fs::metadata(record_of(&left_by_0_1_0(), NAMED)).unwrap().len();
-    for (cut, said) in [(0, "EOF"), (1, "EOF"), (length / 2, ""), (length - 1, "EOF")] {
+    for cut in [0, length - 1] {
         let sandbox = left_by_0_1_0();
         let record = File::options().write(true).open(record_of(&sandbox, NAMED));
         record.unwrap().set_len(cut).unwrap();
-        assert_refused_by_name(&sandbox, NAMED, said);
+        assert_refused_by_name(&sandbox, NAMED, "EOF");
     }
     let sandbox = left_by_0_1_0();
     fs::remove_file(record_of(&sandbox, NAMED)).unwrap();
@@ -439,13 +439,15 @@ fn limits_pages_of_other_layouts_are_refused_by_name_and_nothing_is_given_twice(
         let sandbox = left_by_0_1_0();
         let page = slice(&sandbox, NAMED).join("limits");
         spoil(&File::options().write(true).open(&page).unwrap());
-        let record = fs::read(record_of(&sandbox, NAMED)).unwrap();
+        let records = || [NAMED, CONTAINERS].map(|id| fs::read_to_string(record_of(&sandbox, id)).unwrap());
+        let before = records();
         // The page has to be written: other slices on its GPU take from what is lent to it.
         let beside: &[&str] = &["slice", "create", "--gpu=0", "--memory=1Gi", "--compute=250m"];
         for verb in [
             &["slice", "list"][..],
             &["slice", "show", "llama"],
             &["slice", "resize", "llama", "--memory=30Gi"],
+            &["slice", "resize", CONTAINERS, "--memory=12Gi"],
             beside,
         ] {
             let said = complaint(&sandbox.run(verb));
@@ -454,7 +456,7 @@ fn limits_pages_of_other_layouts_are_refused_by_name_and_nothing_is_given_twice(
                 "{verb:?}: {said}"
             );
         }
-        assert_eq!(fs::read(record_of(&sandbox, NAMED)).unwrap(), record);
+        assert_eq!(records(), before);
         assert_eq!(sandbox.ledger_files().len(), 3);
         // On another GPU nothing stands in the way, and what has such a page can go.
         succeeded(&sandbox.run(&["slice", "create", "--gpu=2", "--memory=1Gi"]));
@@ -515,6 +517,7 @@ fn edits_that_are_not_understood_stop_a_container_and_keep_the_slice() {
     for verb in [
         &["hook", "create-runtime", "--slice", NAMED][..],
         &["hook", "create-container", "--slice", NAMED],
+        &["slice", "resize", NAMED, "--memory=30Gi"],
         &["cdi", "refresh"],
     ] {
         let said = complaint(&sandbox.run_with(verb, state.as_bytes()));

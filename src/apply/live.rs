@@ -19,6 +19,7 @@ use pathrs::{InodeType, Root};
 use crate::apply::in_force::v1_devices;
 use crate::edits::ContainerEdits;
 use crate::inventory::DeviceFile;
+use crate::oci::beneath;
 
 /// Everybody in the container may open its devices: supplementary groups cannot be given any more.
 const NODE_MODE: u32 = 0o666;
@@ -145,7 +146,7 @@ fn make_node(root: &Root, device: &DeviceFile) -> Result<(), LiveError> {
             make_file(root, path)?;
             bind(root, path, path, MsFlags::empty())
         }
-        Err(error) => Err(failed("make", path)(error)),
+        Err(error) => Err(failed("make", path)(beneath::plain(error))),
     }
 }
 
@@ -162,14 +163,14 @@ fn make_file(root: &Root, path: &Path) -> Result<(), LiveError> {
     let permissions = std::fs::Permissions::from_mode(0o644);
     root.create_file(path, OpenFlags::O_WRONLY | OpenFlags::O_CREAT, &permissions)
         .map(drop)
-        .map_err(failed("make", path))
+        .map_err(|error| failed("make", path)(beneath::plain(error)))
 }
 
 fn make_parents(root: &Root, path: &Path) -> Result<(), LiveError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     root.mkdir_all(parent, &std::fs::Permissions::from_mode(0o755))
         .map(drop)
-        .map_err(failed("make", parent))
+        .map_err(|error| failed("make", parent)(beneath::plain(error)))
 }
 
 /// Mounts one of the host's files or directories.
@@ -216,7 +217,8 @@ fn is_same(mounted: &OwnedFd, source: &Path) -> nix::Result<bool> {
 }
 
 fn descriptor(root: &Root, path: &Path) -> Result<OwnedFd, LiveError> {
-    let handle = root.resolve(path).map_err(failed("find", path))?;
+    let handle = root.resolve(path);
+    let handle = handle.map_err(|error| failed("find", path)(beneath::plain(error)))?;
     Ok(OwnedFd::from(handle))
 }
 

@@ -7,7 +7,7 @@
 //! While pages change the record says the larger of old and new memory, and the ledger is marked unsettled: a kill in
 //! between leaves memory unused and never promised twice, and the next command puts pages and masks right.
 
-use crate::edits::{self, ContainerEdits, EDITS_FILE};
+use crate::edits::{self, EDITS_FILE};
 use crate::files::{FileError, write_whole};
 use crate::host::Host;
 use crate::inventory::{Detail, Inventory};
@@ -17,6 +17,7 @@ use crate::ledger::store::{LedgerError, Locked};
 use crate::ledger::usage;
 use crate::lifecycle::in_force::{ATTEMPTS, Outcome, Scope, Unanswered, answers, put_in_force};
 use crate::lifecycle::limits::{self, SliceUse};
+use crate::lifecycle::place::read_edits;
 use crate::lifecycle::upkeep::remaining;
 use crate::lifecycle::{LifecycleError, kernel_memory};
 use crate::placement::{GpuGrant, Taken, regrant};
@@ -207,6 +208,7 @@ impl UnderWay<'_> {
 
     /// Makes the record true. What fails on the way leaves the slice as it was.
     fn change(&self, old: &SliceRecord, new: &SliceRecord) -> Result<Vec<Unanswered>, LifecycleError> {
+        self.check_files(old)?;
         self.locked.unsettle()?;
         let changed = self.carry_out(old, new);
         if changed.is_ok() || self.put_back(old, new).is_ok() {
@@ -214,6 +216,18 @@ impl UnderWay<'_> {
             let _ = self.locked.settle();
         }
         changed
+    }
+
+    /// A file of another version, or a spoiled one, stops a resize before anything has changed: no other command could put
+    /// back what it stands in the way of.
+    fn check_files(&self, record: &SliceRecord) -> Result<(), LifecycleError> {
+        let ledger = self.locked.ledger();
+        read_edits(ledger, &record.id)?;
+        let slices = self.others.iter().map(|slice| &slice.record).chain([record]);
+        for slice in slices {
+            LimitsFile::open(&ledger.slice_dir(&slice.id), Access::ReadWrite)?;
+        }
+        Ok(())
     }
 
     fn carry_out(&self, old: &SliceRecord, new: &SliceRecord) -> Result<Vec<Unanswered>, LifecycleError> {
@@ -299,13 +313,13 @@ impl UnderWay<'_> {
 
     /// Containers that join a person's slice from now on are told of its new compute units.
     fn rewrite_edits(&self, record: &SliceRecord, in_force: &[InForce]) -> Result<(), LifecycleError> {
-        let path = self.locked.ledger().slice_dir(&record.id).join(EDITS_FILE);
-        let text = std::fs::read(&path).map_err(FileError::of("read", &path))?;
+        let ledger = self.locked.ledger();
+        let path = ledger.slice_dir(&record.id).join(EDITS_FILE);
         let failed = |source| LifecycleError::Edits {
             id: record.id.clone(),
             source,
         };
-        let mut edits: ContainerEdits = serde_json::from_slice(&text).map_err(failed)?;
+        let mut edits = read_edits(ledger, &record.id)?;
         let masks: Vec<_> = in_force.iter().map(|limits| limits.mask.clone()).collect();
         edits::report_masks(&mut edits, &masks);
         let text = serde_json::to_vec(&edits).map_err(failed)?;

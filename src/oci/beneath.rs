@@ -66,7 +66,7 @@ pub fn is_absent(error: &io::Error) -> bool {
 }
 
 /// The kernel's error, where it is one: pathrs's own text names the call and leaves out why it failed.
-fn plain(error: Error) -> io::Error {
+pub fn plain(error: Error) -> io::Error {
     match error.kind() {
         ErrorKind::OsError(Some(number)) => io::Error::from_raw_os_error(number),
         _ => io::Error::other(error.to_string()),

@@ -9,6 +9,9 @@ HELD=(/libc-kfd $((1000 << 20)) $((100 << 20)))
 # Configuration: a runtime that fails before any hook leaves a slice that the next placement reaps, here at once.
 NO_GRACE='claim_grace = 0'
 
+# Where runc makes what a link leads to, beneath the image, crun refuses a link to a directory that is not there.
+LINKS_TO_CRUN=(run-link=refused sdg-link=refused sys-link=refused)
+
 # What becomes of each image, and what our line says of one that we refuse (a regular expression); a runtime that refuses
 # has words of its own.
 hostile_images() {
@@ -17,7 +20,7 @@ hostile_images() {
 		plain                held
 		preload-link         held
 		preload-up           held
-		preload-process      held
+		preload-process      refused
 		preload-loop         refused  symbolic links
 		preload-directory    refused  is no regular file
 		preload-fifo         refused  is no regular file
