@@ -3,7 +3,7 @@
 #   e2e.sh DIST          on this machine's engines, with one ROCm release
 #   e2e.sh DIST matrix   with the engines of other Debian suites and the older ROCm releases
 set -euo pipefail
-export PROJECT SDG_DIST SDG_PACKAGES SDG_ROOTFS SDG_RUNTIME SDG_SIM_LOG ROCM
+export PROJECT SDG_BASE SDG_DIST SDG_PACKAGES SDG_ROOTFS SDG_RUNTIME SDG_SIM_LOG ROCM
 PROJECT=$(cd "$(dirname "$0")/.." && pwd)
 SDG_DIST=$(cd "${1:?usage: e2e.sh DIST [matrix]}" && pwd)
 SDG_PACKAGES=$PROJECT/target/packages
@@ -20,6 +20,14 @@ use_rocm() {
     ROCM=$1
     SDG_ROOTFS=$cache/rootfs/rocm-$ROCM
     "$sim" rootfs "$SDG_ROOTFS" --rocm "$ROCM"
+}
+
+# use_base: the Debian that the agent's image begins with.
+use_base() {
+    local suite
+    suite=$(sed -n 's/^ARG BASE=debian:\(.*\)-slim$/\1/p' "$PROJECT/packaging/Containerfile")
+    SDG_BASE=$cache/images/debian-$suite.tar
+    [ -e "$SDG_BASE" ] || "$PROJECT/scripts/debian-root.sh" "$suite" "$SDG_BASE" --variant=minbase --format=tar
 }
 
 # run_file FILE WHERE [COMMAND…]: a file of tests, by way of a command, on the simulated node that its first line names;
@@ -114,6 +122,7 @@ else
     run_file rpm.bats "rpm of this machine"
     run_file completions.bats "shells of this machine"
     SDG_RUNTIME=runc
+    use_base
     run_file image.bats "Podman of this machine with $SDG_RUNTIME"
     for suite in bookworm trixie sid; do
         run_file readme.bats "Debian $suite, fresh" "$PROJECT/scripts/suite.sh" --fresh "$suite"

@@ -34,6 +34,20 @@ podman_global() {
     without_hybrid "$runtime" podman --runtime "$runtime" --cgroup-manager=cgroupfs --events-backend=none "$@"
 }
 
+# own_storage DIRECTORY: from here on Podman's images, containers and locks are there. Further lines of its configuration, those of
+# the table `engine` first, on stdin.
+own_storage() {
+    printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/images"\nrunroot = "%s/run"\n' "$1" "$1" >"$1/storage.conf"
+    { printf '[engine]\nlock_type = "file"\ntmp_dir = "%s/libpod"\n' "$1" && cat; } >"$1/containers.conf"
+    export CONTAINERS_STORAGE_CONF=$1/storage.conf CONTAINERS_CONF=$1/containers.conf
+}
+
+# remove_storage DIRECTORY: with what an engine has mounted there.
+remove_storage() {
+    grep " $1" /proc/self/mountinfo | awk '{ print $5 }' | sort -r | xargs -r umount -l
+    rm -rf "${1:?}"
+}
+
 # write_hooks SDG HOOKS_DIR [OPTION…]: Podman's hook file, with SDG as program and its options before the verb.
 write_hooks() {
     local sdg=$1 directory=$2

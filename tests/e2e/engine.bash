@@ -1,6 +1,8 @@
 # Loaded by the tests of engines that are daemons. They run under `sdg-sim run` in a suite's root file system:
 #   SDG_SYSROOT  the simulated node, SDG_DIST  what `make build` laid out, SDG_ROOTFS  ROCm's root file system
 
+. "$PROJECT/scripts/podman.bash"
+
 SDG=$SDG_DIST/usr/bin/sdg
 GIB=$((1024 * 1024 * 1024))
 
@@ -24,8 +26,7 @@ engine_setup() {
 engine_teardown() {
     [ -z "${ENGINE_PID:-}" ] || { kill "$ENGINE_PID" && wait "$ENGINE_PID" || true; }
     rm -f /etc/cdi/sdg-*.json
-    grep " $WORK" /proc/self/mountinfo | awk '{ print $5 }' | sort -r | xargs -r umount -l
-    rm -rf "$WORK"
+    remove_storage "$WORK"
 }
 
 sdg() { "$SDG" "${OPTIONS[@]}" "$@"; }

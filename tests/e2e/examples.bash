@@ -30,24 +30,18 @@ compose_override() {
 
 # Podman without systemd, in a VM without CAP_SYS_RESOURCE, with our hooks and with ROCm's user space in each container.
 podman_of_the_test() {
-    . "$PROJECT/scripts/podman.bash"
     write_hooks "$SDG" "$WORK/hooks" "${OPTIONS[@]}"
-    cat >"$WORK/containers.conf" <<-TOML
+    own_storage "$WORK" <<-TOML
+		runtime = "runc"
+		cgroup_manager = "cgroupfs"
+		events_logger = "none"
+		hooks_dir = ["$WORK/hooks"]
 		[containers]
 		netns = "host"
 		log_driver = "k8s-file"
 		default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 		volumes = ["$SDG_ROOTFS/usr:/usr:ro", "$PROJECT/target/e2e/bin:/opt/sdg:ro"]
-		[engine]
-		runtime = "runc"
-		cgroup_manager = "cgroupfs"
-		events_logger = "none"
-		lock_type = "file"
-		tmp_dir = "$WORK/libpod"
-		hooks_dir = ["$WORK/hooks"]
 	TOML
-    printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/images"\nrunroot = "%s/run"\n' "$WORK" "$WORK" >"$WORK/storage.conf"
-    export CONTAINERS_CONF=$WORK/containers.conf CONTAINERS_STORAGE_CONF=$WORK/storage.conf
 }
 
 # The units that Podman's generator makes of the quadlets, one after the other under their names.

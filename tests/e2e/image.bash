@@ -1,22 +1,13 @@
-# Loaded by image.bats.
+# Loaded by image.bats: STORAGE is a directory of its own.
 . "$PROJECT/tests/e2e/slices.bash"
 
 # By which people build the image, as the manifests' README prints it.
 build_command() { grep -om 1 'podman build [^`]*' "$PROJECT/packaging/kubernetes/README.md"; }
 
-# The base's name in a registry, and a file of the same Debian.
-base_name() { sed -n 's/^ARG BASE=//p' "$PROJECT/packaging/Containerfile"; }
-
-base_tar() {
-    local suite=$1 tar=$SDG_CACHE/images/debian-$1.tar
-    [ -e "$tar" ] || "$PROJECT/scripts/debian-root.sh" "$suite" "$tar" --variant=minbase --format=tar
-    echo "$tar"
-}
-
 # Images of the test's own, and builds without the namespaces that a machine may not give.
-own_storage() {
-    printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/images"\nrunroot = "%s/run"\n' "$1" "$1" >"$1/storage.conf"
-    export CONTAINERS_STORAGE_CONF=$1/storage.conf BUILDAH_ISOLATION=chroot
+own_images() {
+    own_storage "$STORAGE" <<<$'[containers]\nlog_driver = "k8s-file"'
+    export BUILDAH_ISOLATION=chroot
 }
 
 # unpack IMAGE DIRECTORY
@@ -37,5 +28,8 @@ listing() {
 install_script() {
     awk '/^ *- \|$/ { inside = 1; next } /securityContext:/ { inside = 0 } inside' "$PROJECT/packaging/kubernetes/daemonset.yaml"
 }
+
+# logged CONTAINER TEXT
+logged() { engine logs "$1" 2>&1 | grep -q "$2"; }
 
 reaped() { [ -z "$(ls "$STATE/slices")" ]; }
