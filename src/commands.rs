@@ -76,7 +76,7 @@ pub enum CommandError {
     #[error("{forbidden}; {broker}")]
     NoBroker {
         /// What this user may not.
-        forbidden: LifecycleError,
+        forbidden: Box<LifecycleError>,
         /// Where a broker would be.
         broker: BrokerError,
     },

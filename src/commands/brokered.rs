@@ -92,7 +92,10 @@ fn is_forbidden(error: &LifecycleError) -> bool {
 
 fn ask(host: &Host, forbidden: LifecycleError, asked: &Ask) -> Result<Answer, CommandError> {
     client::ask(host, asked).map_err(|broker| match broker {
-        BrokerError::Absent { .. } => CommandError::NoBroker { forbidden, broker },
+        BrokerError::Absent { .. } => CommandError::NoBroker {
+            forbidden: Box::new(forbidden),
+            broker,
+        },
         broker => broker.into(),
     })
 }

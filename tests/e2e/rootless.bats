@@ -213,12 +213,30 @@ nothing_is_left() { [ -z "$(ls -A "$WORK/state/slices")" ]; }
     run place "$TWO" 1Gi
     [[ $(refusal) == "user 1 holds 3 slices already (broker_slices = 3)" ]]
     [ "$(slices | jq 'map(select(.state == "running")) | length')" -eq 2 ]
+    for slice in $(slices | jq -r '.[] | select(.state == "placed").id'); do
+        ask "$TWO" "$(message "{release: {slice: \"$slice\", container: null}}")"
+    done
+    [ "$(slices | jq length)" -eq 2 ]
 
     kill "$pid" "$(slices | jq '.[1].pid')"
     # shellcheck disable=SC2086
     wait $containers || true
     sdg slice reap
     nothing_is_left
+}
+
+@test "device nodes that only a group may open are for containers that keep their user's groups" {
+    [ "$SDG_RUNTIME" = crun ] || return 0
+    local group
+    group=$(stat -c %g /dev/kfd)
+    [ "$(stat -c %a /dev/kfd)" -eq 660 ]
+    start_agent
+    run container "$ONE" --group-add=keep-groups --annotation=sdg.memory=1Gi test -w /dev/kfd
+    echo "$output"
+    [ "$status" -eq 1 ]
+    run container "$ONE,$group" --group-add=keep-groups --annotation=sdg.memory=1Gi test -w /dev/kfd
+    echo "$output"
+    [ "$status" -eq 0 ]
 }
 
 @test "who is no member of the group is refused in one line, and may not see" {
@@ -269,14 +287,16 @@ nothing_is_left() { [ -z "$(ls -A "$WORK/state/slices")" ]; }
     [[ $(refusal) == *"sdg.memory"*"20Gb"* ]]
     # More silent connections than a user may have: he waits for himself, and the other does not.
     # shellcheck disable=SC2016
-    as "$ONE" perl -MIO::Socket::UNIX -e 'my @crowd = map { IO::Socket::UNIX->new($ARGV[0]) } 1 .. 100; print "$$\n"; close STDOUT; sleep 60' \
-        "$WORK/state/broker.sock" >"$WORK/crowd" 3>&- &
-    wait_for "the crowd" test -s "$WORK/crowd"
-    run ask "$ONE" "$(message '"greet"')"
-    [[ $(jq -r .content <<<"$output") == busy ]]
+    as "$ONE" perl -MIO::Socket::UNIX -e 'my ($socket, $text) = @ARGV;
+        my @crowd = map { IO::Socket::UNIX->new($socket) } 1 .. 100;
+        my $last = IO::Socket::UNIX->new($socket) or die "$!\n";
+        print $last "$text\n"; $last->flush; print <$last>; close STDOUT; sleep 60' \
+        "$WORK/state/broker.sock" "$(message '"greet"')" >"$WORK/crowd" 3>&- &
+    wait_for "the last of the crowd" test -s "$WORK/crowd"
+    jq -e '.content == "busy"' "$WORK/crowd"
     greeted "$TWO"
     # The silent ones are sent away, and then he is served again, though they stay.
     wait_for "a seat" greeted "$ONE"
-    kill "$(cat "$WORK/crowd")"
+    pkill -P $!
     nothing_is_left
 }
