@@ -16,6 +16,8 @@ const AQL: &str = "2";
 /// The KFD and the GPU that everything here is about; a word each, for handlers that are given nothing.
 static KFD: AtomicU64 = AtomicU64::new(0);
 static GPU: AtomicU64 = AtomicU64::new(0);
+/// Queues that were made.
+static QUEUES: AtomicU64 = AtomicU64::new(0);
 
 /// `rough WAY KFD GPU-ID`.
 pub fn perform_rough(arguments: &[&str]) -> Outcome {
@@ -56,6 +58,7 @@ fn memory() {
 
 fn queues() {
     if let Some(queue) = call("queue", &[AQL]) {
+        QUEUES.fetch_add(1, Ordering::Relaxed);
         call("mask", &[&queue, "0xffff", "0xff"]);
         call("destroy", &[&queue]);
     }
@@ -74,7 +77,7 @@ thread_local! {
     static LAST_WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) };
 }
 
-/// Threads that call without end, and threads that come and go.
+/// Threads that call without end, and threads that come and go; all are at it when this returns.
 fn begin_threads() {
     for work in [memory, queues, memory] {
         thread::spawn(move || {
@@ -89,12 +92,15 @@ fn begin_threads() {
             let _ = thread::spawn(short).join();
         }
     });
+    while QUEUES.load(Ordering::Relaxed) < 5 {
+        thread::yield_now();
+    }
 }
 
 /// Calls after `main` has returned.
 fn begin_handlers() {
     extern "C" fn at_exit() {
-        for _ in 0..20 {
+        for _ in 0..5 {
             memory();
             queues();
         }
@@ -125,7 +131,7 @@ fn begin_signals() {
 
 /// Children of a program with many threads, which call and end by `exit`.
 fn children() {
-    for _ in 0..20 {
+    for _ in 0..10 {
         // SAFETY: the child calls nothing that another thread's lock of libc could stop, but the handlers of `exit`.
         unsafe {
             let pid = libc::fork();
@@ -154,7 +160,7 @@ fn replace_descriptors() {
     // SAFETY: descriptors of this program, which may be of anything.
     unsafe {
         let spare = libc::dup(kfd);
-        for path in [c"/dev/null", c"/dev/zero", c"/proc/self/status"].repeat(30) {
+        for path in [c"/dev/null", c"/dev/zero", c"/proc/self/status"].repeat(10) {
             let other = libc::open(path.as_ptr(), libc::O_RDONLY);
             libc::dup2(other, kfd);
             libc::close(other);
