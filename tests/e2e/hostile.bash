@@ -49,18 +49,20 @@ hostile_images() {
 
 # hostile_setup: host's files that links of images lead to, and an image with no more than the program needs.
 hostile_setup() {
-    local library
+    local library program
     HOST=$WORK/host PLAIN=$WORK/plain
-    mkdir -p "$HOST"/{etc,run,dev/dri,sys} "$PLAIN"/{etc,run,dev,sys,proc,tmp}
-    for file in etc/ld.so.preload run/limits run/usage run/libsdg.so dev/kfd dev/dri/renderD128; do
+    mkdir -p "$HOST"/{etc,run,sys} "$PLAIN"/{etc,run,dev,sys,proc,tmp}
+    for file in etc/ld.so.preload run/limits run/usage run/libsdg.so; do
         echo "the host's" >"$HOST/$file"
     done
-    cp "$PROJECT/target/e2e/bin/libc-kfd" "$PLAIN/"
-    cp "$PLAIN/libc-kfd" "$HOST/"
-    for library in $(ldd "$PLAIN/libc-kfd" | grep -o '/[^ ]*'); do
-        mkdir -p "$PLAIN$(dirname "$library")"
-        cp -L "$library" "$PLAIN$library"
+    for program in "$PROJECT/target/e2e/bin/libc-kfd" /bin/sh; do
+        cp -L "$program" "$PLAIN/"
+        for library in $(ldd "$program" | grep -o '/[^ ]*'); do
+            mkdir -p "$PLAIN$(dirname "$library")"
+            cp -L "$library" "$PLAIN$library"
+        done
     done
+    cp "$PLAIN/libc-kfd" "$HOST/"
     chmod -R a+rX "$WORK"
 }
 
@@ -98,10 +100,10 @@ hostile() {
 
 # Files of the host that images lead to or that we are said to touch, with what changes when they are touched, and mounts.
 host_state() {
-    find "$HOST" /etc/ld.so.preload /run/sdg /opt /dev/kfd /dev/dri -printf '%p %i %y %m %U %s %T@ %C@ %l\n' 2>/dev/null | sort
+    find "$HOST" "${SDG%/bin/sdg}" /etc/ld.so.preload /run/sdg /opt /dev/kfd /dev/dri -printf '%p %i %y %m %U %s %T@ %C@ %l\n' 2>/dev/null | sort
     find "$HOST" -type f -exec sha256sum {} + | sort
-    # Podman's own comes and goes.
-    grep -v ' /var/lib/containers/storage/overlay ' /proc/self/mountinfo
+    # Of what the test made; engines have mounts of their own that come and go.
+    grep -F "$WORK" /proc/self/mountinfo || true
 }
 
 # untouched BEFORE: shows what is otherwise than it was.
@@ -148,28 +150,28 @@ every_image() {
     return $wrong
 }
 
-# What is exchanged for what, again and again, while containers are made.
-SWAPPED=(etc/ld.so.preload other/preload etc other/etc run/sdg other/sdg run/sdg/limits other/limits)
-
 # swapped_image ROOT: an image with links to the host and to its own mounts, to be exchanged for what is there.
 swapped_image() {
     local root=$1
     cp -a "$PLAIN" "$root"
     mkdir -p "$root"/{run/sdg,other}
-    touch "$root/etc/ld.so.preload" "$root/run/sdg/limits"
+    touch "$root/etc/ld.so.preload" "$root"/run/sdg/{limits,libsdg.so}
     ln -s "$HOST/etc/ld.so.preload" "$root/other/preload"
     ln -s "$HOST/etc" "$root/other/etc"
     ln -s "../../../../../../../../../..$HOST/run" "$root/other/sdg"
     ln -s /proc "$root/other/limits"
+    ln -s /proc "$root/other/shim"
 }
 
-# exchanged DOOR: containers of an image in which names are exchanged all the while, for $SDG_RACE_SECONDS. Whether one
-# starts is chance, and with what; but nothing outside of the image is touched, and the host's files in it are not written.
+# exchanged DOOR [NAME OTHER]…: containers of an image in which names are exchanged for others all the while, for
+# $SDG_RACE_SECONDS. Whether one starts is chance, and with what; but nothing outside of the image is touched.
 exchanged() {
     local door=$1 before output root=$WORK/image end exchange begun=0 all=0 wrong=0
+    shift
+    [ $# -gt 0 ] || set -- etc/ld.so.preload other/preload etc other/etc run/sdg other/sdg run/sdg/limits other/limits
     swapped_image "$root"
     before=$(host_state)
-    "$PROJECT/target/e2e/bin/raw-exchange" "$root" "${SWAPPED[@]}" &
+    nice -n 10 "$PROJECT/target/e2e/bin/raw-exchange" "$root" "$@" &
     exchange=$!
     end=$((SECONDS + ${SDG_RACE_SECONDS:-4}))
     while [ "$SECONDS" -lt "$end" ] || [ "$all" -lt 4 ]; do

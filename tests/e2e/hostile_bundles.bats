@@ -6,6 +6,9 @@ setup() {
     . "$PROJECT/tests/e2e/slices.bash" && slices_setup
     . "$PROJECT/tests/e2e/bundle.bash"
     . "$PROJECT/tests/e2e/hostile.bash" && hostile_setup
+    # An installation of its own: a container may get so far as to write into it.
+    cp -a "$SDG_DIST" "$WORK/dist"
+    SDG=$WORK/dist/usr/bin/sdg
     configure_sdg "$NO_GRACE"
     BUNDLE=$WORK/bundle
     mkdir "$BUNDLE"
@@ -56,3 +59,8 @@ by_hooks() {
 
 @test "sdg-runtime: an image that changes while its containers are made leads nowhere" { exchanged by_runtime; }
 @test "CRI-O's hooks: an image that changes while its containers are made leads nowhere" { exchanged by_hooks; }
+
+@test "CRI-O's hooks: the host's shim stays read-only in a container whose mounts are exchanged while they are made" {
+    HELD=(/sh -c 'for file in /run/sdg/libsdg.so /other/shim; do echo written >>$file; done 2>/dev/null; exec /libc-kfd 4096')
+    exchanged by_hooks run/sdg/libsdg.so other/shim
+}
