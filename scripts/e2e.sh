@@ -22,12 +22,13 @@ use_rocm() {
     "$sim" rootfs "$SDG_ROOTFS" --rocm "$ROCM"
 }
 
-# use_base: the Debian that the agent's image begins with.
+# use_base: what the agent's image needs of the Debian that it begins with.
 use_base() {
     local suite
     suite=$(sed -n 's/^ARG BASE=debian:\(.*\)-slim$/\1/p' "$PROJECT/packaging/Containerfile")
     SDG_BASE=$cache/images/debian-$suite.tar
-    [ -e "$SDG_BASE" ] || "$PROJECT/scripts/debian-root.sh" "$suite" "$SDG_BASE" --variant=minbase --format=tar
+    [ -e "$SDG_BASE" ] || "$PROJECT/scripts/debian-root.sh" "$suite" "$SDG_BASE" --variant=extract \
+        --include=base-files,libc6,coreutils,dash --format=tar
 }
 
 # run_file FILE WHERE [COMMAND…]: a file of tests, by way of a command, on the simulated node that its first line names;

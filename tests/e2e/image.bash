@@ -4,10 +4,10 @@
 # By which people build the image, as the manifests' README prints it.
 build_command() { grep -om 1 'podman build [^`]*' "$PROJECT/packaging/kubernetes/README.md"; }
 
-# Images of the test's own, and builds without the namespaces that a machine may not give.
+# Images of the test's own, and builds in one layer, without the namespaces that a machine may not give.
 own_images() {
     own_storage "$STORAGE" <<<$'[containers]\nlog_driver = "k8s-file"'
-    export BUILDAH_ISOLATION=chroot
+    export BUILDAH_ISOLATION=chroot BUILDAH_LAYERS=false
 }
 
 # unpack IMAGE DIRECTORY
@@ -19,9 +19,16 @@ unpack() {
     engine rm "$name" >/dev/null
 }
 
-# listing DIRECTORY FILE…: what there is to know of each, and of each below a directory.
-listing() {
-    (cd "$1" && find "${@:2}" ! -type d -printf '%p %m %U:%G %l\n' -type f -exec sha256sum {} ';' | LC_ALL=C sort)
+# listing DIRECTORY: all but the bytes of what is below.
+listing() { (cd "$1" && find . ! -type d -printf '%p %m %U:%G %s %T@ %l\n' | LC_ALL=C sort); }
+
+# same_files DIRECTORY DIRECTORY FILE…: they have these, with the same bytes, modes and owners.
+same_files() {
+    local file
+    for file in "${@:3}"; do
+        cmp "$1/$file" "$2/$file"
+        [ "$(stat -c '%a %u %g' "$1/$file")" = "$(stat -c '%a %u %g' "$2/$file")" ]
+    done
 }
 
 # The script of the DaemonSet's first container, which puts programs on the host.

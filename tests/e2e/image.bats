@@ -29,18 +29,19 @@ teardown_file() {
 @test "beside its base, the image has files that were laid out, unchanged, and no other" {
     unpack "$BASE" "$WORK/base"
     unpack sdg-agent "$WORK/image"
-    # A RUN leaves an empty file where containers have their own.
-    run diff <(listing "$WORK/base" .) <(listing "$WORK/image" .)
+    run diff <(listing "$WORK/base") <(listing "$WORK/image")
     echo "$output"
     ours=(./usr/bin/sdg ./usr/bin/sdg-agent ./usr/lib/sdg/libsdg.so ./usr/share/doc/sdg/third-party.txt.gz)
-    [ "$(grep '^[<>]' <<<"$output" | grep -v ' ./etc/hosts')" = "$(listing "$SDG_DIST" "${ours[@]}" | sed 's/^/> /')" ]
+    # A RUN leaves an empty file where containers have their own.
+    [ "$(grep '^[<>]' <<<"$output" | grep -v '^> ./etc/hosts ' | cut -d ' ' -f 1,2 | xargs)" = "$(printf '> %s ' "${ours[@]}" | xargs)" ]
+    same_files "$WORK/image" "$SDG_DIST" "${ours[@]}"
 }
 
 @test "the DaemonSet's first container puts the programs on the host, on a read-only root without capabilities" {
     mkdir "$WORK/host"
     engine run --rm --network=none --read-only --cap-drop=all --security-opt=no-new-privileges --ulimit nofile=1024:1024 \
         --ulimit nproc=4096:4096 --entrypoint=/bin/sh --volume "$WORK/host:/opt/sdg" sdg-agent -euc "$(install_script)"
-    diff <(listing "$WORK/host" .) <(listing "$SDG_DIST/usr" ./bin/sdg ./bin/sdg-agent ./lib/sdg/libsdg.so)
+    same_files "$WORK/host" "$SDG_DIST/usr" bin/sdg bin/sdg-agent lib/sdg/libsdg.so
 }
 
 @test "the agent in it serves the node's figures, and reaps what a killed engine left" {

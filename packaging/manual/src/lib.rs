@@ -58,9 +58,19 @@ fn write_man_pages(program: Command, directory: &Path) -> Result<(), WriteError>
 fn write_completions(mut program: Command, shell: Shell, directory: &Path) -> Result<(), WriteError> {
     make(directory)?;
     let name = program.get_name().to_owned();
-    clap_complete::generate_to(shell, &mut program, name, directory)
-        .map(drop)
-        .map_err(failed(directory))
+    let path = clap_complete::generate_to(shell, &mut program, &name, directory).map_err(failed(directory))?;
+    if shell == Shell::Bash {
+        name_verbs_alike(&name, &path)?;
+    }
+    Ok(())
+}
+
+/// clap_complete 4.6 writes the hyphen of a program's name in two ways: where a verb is found and where its words are. With
+/// two ways no verb of such a program has completions.
+fn name_verbs_alike(program: &str, path: &Path) -> Result<(), WriteError> {
+    let verbs = |hyphen: &str| format!("{}__subcmd__", program.replace('-', hyphen));
+    let text = std::fs::read_to_string(path).map_err(failed(path))?;
+    std::fs::write(path, text.replace(&verbs("__subcmd__"), &verbs("__"))).map_err(failed(path))
 }
 
 fn make(directory: &Path) -> Result<(), WriteError> {
