@@ -319,7 +319,10 @@ fn what_a_refusal_quotes_gives_a_terminal_no_orders() {
     let container = Container::new();
     let config = container.config(&[("sdg.mem\u{1b}[2J\nory", "1Gi")]);
     let line = container.refusal(&config);
-    assert!(line.starts_with(r"sdg: sdg.mem\u{1b}[2J ory: no such key"), "{line:?}");
+    assert!(
+        line.starts_with(r"sdg: sdg.mem\u{1b}[2J ory: no such key"),
+        "{line:?}"
+    );
 }
 
 #[test]

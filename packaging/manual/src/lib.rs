@@ -58,7 +58,8 @@ fn write_man_pages(program: Command, directory: &Path) -> Result<(), WriteError>
 fn write_completions(mut program: Command, shell: Shell, directory: &Path) -> Result<(), WriteError> {
     make(directory)?;
     let name = program.get_name().to_owned();
-    let path = clap_complete::generate_to(shell, &mut program, &name, directory).map_err(failed(directory))?;
+    let path =
+        clap_complete::generate_to(shell, &mut program, &name, directory).map_err(failed(directory))?;
     if shell == Shell::Bash {
         name_verbs_alike(&name, &path)?;
     }
