@@ -76,11 +76,11 @@ by_ctr() {
     ctr run --rm --rootfs --runc-binary "$WORK/sdg-runtime" "${options[@]}" "$2" "hostile-$1" "${HELD[@]}"
 }
 
-# ctr gives no user namespace to a container whose root file system it is told.
+# ctr gives no user namespace to a container whose root file system it is told, and mounts a tmpfs over its /run.
 @test "ctr: hostile images are held or refused, and touch nothing outside" {
     . "$PROJECT/tests/e2e/hostile.bash" && hostile_setup
     echo "$NO_GRACE" >>"$WORK/config.toml"
-    every_image by_ctr user-namespace=
+    every_image by_ctr user-namespace= limits-directory=held
     exchanged by_ctr
 }
 

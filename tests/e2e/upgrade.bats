@@ -44,8 +44,8 @@ checksum() { sha256sum "$@" | cut -d ' ' -f 1; }
     engine exec --detach sdg-old-$ID /bin/sh -c '/opt/sdg/hip-hold 6G >/tmp/out'
     wait_for "the second process" engine exec sdg-old-$ID grep -q holding /tmp/out
     # Its queues have the new mask, which a shim of the old build has set.
-    [ "$(slices | jq '.[0].gpus[0].compute_units')" -eq 36 ]
-    device_log | jq -se 'map(select(.event == "mask")) | group_by([.pid, .queue]) | map(last) | length > 0 and all(.[]; .units <= 36)'
+    [ "$(slices | jq '.[0].gpus[0].compute_units')" -eq 40 ]
+    device_log | jq -se 'map(select(.event == "mask")) | group_by([.pid, .queue]) | map(last) | length > 0 and all(.[]; .units <= 40)'
 
     container --name=sdg-new-$ID "${SLICE[@]}" /opt/sdg/hip-hold 6G >"$WORK/new" &
     wait_for "the new container" holds "$WORK/new"
@@ -81,7 +81,9 @@ checksum() { sha256sum "$@" | cut -d ' ' -f 1; }
     done
     # A new one that met a file which was gone a moment later did not start, and said so.
     grep -v '^{' "$WORK/new" || true
+    # Where its runtime calls no poststop hook then, the next placement reaps.
     [ $(($(grep -c '"step":"done"' "$WORK/new") + $(grep -c '^refused$' "$WORK/new"))) -eq 4 ]
+    sdg slice reap
     no_slice_is_left
 }
 
@@ -100,7 +102,7 @@ checksum() { sha256sum "$@" | cut -d ' ' -f 1; }
     touch "$WORK/shared/go"
     wait
     cat "$WORK/out"
-    grep -q 'ended [1-9]' "$WORK/out"
+    grep -q '"step":"full","blocks":0,"allocated":0,' "$WORK/out"
     [ "$(grep -c 'sdg: GPU memory and queues are refused: /run/sdg/limits has layout version 2, this libsdg.so knows 1' "$WORK/out")" -eq 1 ]
     device_log | jq -se 'all(.[]; .event != "alloc" or .vram == false) and all(.[]; .event != "queue")'
     no_slice_is_left
