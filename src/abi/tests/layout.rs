@@ -58,7 +58,7 @@ fn a_request_has_its_parts() {
 fn what_is_read_beside_a_writer_is_whole() {
     let (lock, words) = (AtomicU32::new(0), [AtomicU64::new(0), AtomicU64::new(0)]);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let writer = scope.spawn(|| {
             for value in 1..50 {
                 let changed = sequence::change(&lock, || {
                     words.iter().for_each(|word| word.store(value, Relaxed));
@@ -77,6 +77,7 @@ fn what_is_read_beside_a_writer_is_whole() {
             }
             std::thread::yield_now();
         }
+        writer.join().unwrap();
     });
 }
 
