@@ -13,7 +13,7 @@ REMAP := --remap-path-prefix=$(CURDIR)=/usr/src/sdg --remap-path-prefix=$(CARGO_
 # Large things made on first use: root file systems with ROCm, tools.
 export SDG_CACHE ?= /var/cache/sdg
 
-.PHONY: help build demo test test-matrix bench lint install dist reproducible clean check-rust
+.PHONY: help build demo test test-matrix sanitize miri bench lint install dist reproducible clean check-rust
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -37,10 +37,17 @@ test: build ## run all tests that this machine's own Debian suite and one ROCm r
 	$(CARGO) test --locked --workspace
 	@scripts/e2e.sh $(DIST)
 
-test-matrix: dist ## add the other ROCm releases and Debian suites' engines, the packages, and the long runs
+test-matrix: dist sanitize ## add the other ROCm releases and Debian suites' engines, the packages, and the long runs
 	@scripts/packages.sh test
 	@scripts/cdi-reference.sh $(DIST)
 	@scripts/e2e.sh $(DIST) matrix
+
+sanitize: check-rust ## models of the shim's shared words, and unsafe code under ThreadSanitizer and AddressSanitizer
+	@scripts/models.sh
+	@scripts/sanitize.sh
+
+miri: ## run the tests of layouts and compute masks in Miri, where rustup has it
+	@scripts/miri.sh
 
 bench: build ## print times as ratios to a baseline of the same run
 	@scripts/packages.sh bench
