@@ -13,7 +13,11 @@ REMAP := --remap-path-prefix=$(CURDIR)=/usr/src/sdg --remap-path-prefix=$(CARGO_
 # Large things made on first use: root file systems with ROCm, tools.
 export SDG_CACHE ?= /var/cache/sdg
 
+<<<<<<< HEAD
 .PHONY: help build demo test test-matrix fuzz bench lint install dist reproducible clean check-rust
+=======
+.PHONY: help build demo test test-matrix sanitize miri bench lint install dist reproducible clean check-rust
+>>>>>>> sanitize
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -37,15 +41,24 @@ test: build ## run all tests that this machine's own Debian suite and one ROCm r
 	SDG_RELEASE_RUSTFLAGS="$(REMAP)" $(CARGO) test --locked --workspace
 	@scripts/e2e.sh $(DIST)
 
-test-matrix: dist ## add the other ROCm releases and Debian suites' engines, the packages, and the long runs
+test-matrix: dist sanitize ## add the other ROCm releases and Debian suites' engines, the packages, and the long runs
 	@scripts/packages.sh test
 	@scripts/cdi-reference.sh $(DIST)
 	@scripts/fuzz.sh 4
 	@scripts/e2e.sh $(DIST) matrix
 
+<<<<<<< HEAD
 FUZZ_SECONDS ?= 60
 fuzz: check-rust ## fuzz all that reads bytes of others, FUZZ_SECONDS (60) each; FUZZ_TARGETS="a b" for some
 	@scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+=======
+sanitize: check-rust ## models of the shim's shared words, and unsafe code under ThreadSanitizer and AddressSanitizer
+	@scripts/models.sh
+	@scripts/sanitize.sh
+
+miri: ## run the tests of layouts and compute masks in Miri, where rustup has it
+	@scripts/miri.sh
+>>>>>>> sanitize
 
 bench: build ## print times as ratios to a baseline of the same run
 	@scripts/packages.sh bench

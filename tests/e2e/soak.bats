@@ -94,6 +94,7 @@ agent_kib() { awk '/^RssAnon/ { print $2 }' "/proc/$AGENT/status"; }
         sleep 0.5
     done
     wait "${callers[@]}"
+    # 139 among the statuses is HIP's own: a resize had left it no memory for its first queue (README).
     # A container whose conmon was killed has no poststop: the reap finds it.
     sweep_unmonitored
     sdg slice reap

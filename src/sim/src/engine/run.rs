@@ -236,16 +236,40 @@ mod tests {
     use super::*;
     use crate::device::memory::memory_file;
 
+    fn queue() -> QueueRun {
+        let doorbells = SharedWords::map(&memory_file("test", 4096).unwrap(), 0, 4096).unwrap();
+        let load = Arc::new(GpuLoad::new(8192, 1300));
+        let ring = Ring {
+            base: 4096,
+            size: 4096,
+        };
+        QueueRun::new(Kind::Aql, ring, 0, (Arc::new(doorbells), 0), load)
+    }
+
+    #[test]
+    fn a_queue_s_end_waits_for_the_packet_at_hand() {
+        let (queue, is_over) = (queue(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let packet = queue.turn();
+            scope.spawn(|| {
+                queue.end();
+                is_over.store(true, Ordering::Release);
+            });
+            while !queue.has_ended() {
+                std::thread::yield_now();
+            }
+            // Time to go on, for an end that does not wait.
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(!is_over.load(Ordering::Acquire));
+            drop(packet);
+        });
+        assert!(is_over.into_inner());
+    }
+
     #[test]
     fn throughput_follows_the_units() {
         let rate = |units: u32| {
-            let doorbells = SharedWords::map(&memory_file("test", 4096).unwrap(), 0, 4096).unwrap();
-            let load = Arc::new(GpuLoad::new(8192, 1300));
-            let ring = Ring {
-                base: 4096,
-                size: 4096,
-            };
-            let queue = QueueRun::new(Kind::Aql, ring, 0, (Arc::new(doorbells), 0), load);
+            let queue = queue();
             queue.set_units(units);
             queue.begin_dispatch(1 << 26);
             let work = queue.work();
