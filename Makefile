@@ -13,11 +13,7 @@ REMAP := --remap-path-prefix=$(CURDIR)=/usr/src/sdg --remap-path-prefix=$(CARGO_
 # Large things made on first use: root file systems with ROCm, tools.
 export SDG_CACHE ?= /var/cache/sdg
 
-<<<<<<< HEAD
-.PHONY: help build demo test test-matrix fuzz bench lint install dist reproducible clean check-rust
-=======
-.PHONY: help build demo test test-matrix sanitize miri bench lint install dist reproducible clean check-rust
->>>>>>> sanitize
+.PHONY: help build demo test test-matrix fuzz sanitize miri bench lint install dist reproducible clean check-rust
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -47,18 +43,16 @@ test-matrix: dist sanitize ## add the other ROCm releases and Debian suites' eng
 	@scripts/fuzz.sh 4
 	@scripts/e2e.sh $(DIST) matrix
 
-<<<<<<< HEAD
 FUZZ_SECONDS ?= 60
 fuzz: check-rust ## fuzz all that reads bytes of others, FUZZ_SECONDS (60) each; FUZZ_TARGETS="a b" for some
 	@scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
-=======
+
 sanitize: check-rust ## models of the shim's shared words, and unsafe code under ThreadSanitizer and AddressSanitizer
 	@scripts/models.sh
 	@scripts/sanitize.sh
 
 miri: ## run the tests of layouts and compute masks in Miri, where rustup has it
 	@scripts/miri.sh
->>>>>>> sanitize
 
 bench: build ## print times as ratios to a baseline of the same run
 	@scripts/packages.sh bench
