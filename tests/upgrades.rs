@@ -204,7 +204,7 @@ fn fields_that_a_later_version_adds_are_no_obstacle() {
     let before = sandbox.slices();
     for id in sandbox.ledger_files() {
         for file in ["slice.json", "edits.json"] {
-            edit(&slice(&sandbox, &id).join(file), |value| add_fields(value));
+            edit(&slice(&sandbox, &id).join(file), add_fields);
         }
     }
     let history = sandbox.path("state/history");

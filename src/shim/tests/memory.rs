@@ -246,9 +246,18 @@ fn managed_memory_that_is_placed_on_the_gpu_counts() {
 fn without_pages_that_it_knows_nothing_is_granted_and_the_reason_is_said_once() {
     for (layouts, reason) in [
         (None, "limits cannot be opened: error 2"),
-        (Some((0, 1)), "limits has layout version 0, this libsdg.so knows 1"),
-        (Some((2, 1)), "limits has layout version 2, this libsdg.so knows 1"),
-        (Some((1, 99)), "usage has layout version 99, this libsdg.so knows 1"),
+        (
+            Some((0, 1)),
+            "limits has layout version 0, this libsdg.so knows 1",
+        ),
+        (
+            Some((2, 1)),
+            "limits has layout version 2, this libsdg.so knows 1",
+        ),
+        (
+            Some((1, 99)),
+            "usage has layout version 99, this libsdg.so knows 1",
+        ),
     ] {
         let container = Container::start(&Setup {
             layouts,
