@@ -12,6 +12,7 @@ NO_GRACE='claim_grace = 0'
 # Where runc makes what a link leads to, beneath the image, crun refuses a link to a directory that is not there.
 LINKS_TO_CRUN=(run-link=refused sdg-link=refused sys-link=refused)
 
+# A link at /dev is not among them: runc 1.1 follows it to the host by itself, with a slice or without.
 # What becomes of each image, and what our line says of one that we refuse (a regular expression); a runtime that refuses
 # has words of its own.
 hostile_images() {
