@@ -122,9 +122,6 @@ all_adversaries() {
     run container "${SLICE[@]}" /bin/bash -c "$TWO; two env LD_PRELOAD=/opt/sdg/lib-bypass.so; echo bypassed \$?"
     echo "$output"
     [[ $output == *"bypassed 137"* ]]
-    run container "${SLICE[@]}" /bin/bash -c "$TWO; $AWAY; two env; echo away \$?"
-    echo "$output"
-    [[ $output == *"away 137"* ]]
     legitimate_noticed_nothing
 }
 

@@ -29,7 +29,10 @@ EXCEPTIONS=(etc-link=refused etc-up=refused etc-file=refused user-namespace=refu
     every_image by_podman "${EXCEPTIONS[@]}"
 }
 
-@test "an image that changes while its containers are made leads nowhere" { exchanged by_podman; }
+@test "an image that changes while its containers are made leads nowhere" {
+    # Not /etc itself: Podman makes /etc/mtab where that leads to at the moment, with a slice or without.
+    exchanged by_podman etc/ld.so.preload other/preload run/sdg other/sdg run/sdg/limits other/limits
+}
 
 # Known, and named in docs/threat-model.md: a directory with a mount in it may be renamed by root. It is the class of the
 # static program: what the shim does not hold, the guard, the watchdog and the kernel's limit do.

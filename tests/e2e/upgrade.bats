@@ -7,6 +7,9 @@ setup() {
     INSTALLED=$WORK/installed
     install_old
     SDG=$INSTALLED/usr/bin/sdg
+    # A slice whose container did not start is over at once.
+    echo 'claim_grace = 0' >"$WORK/config.toml"
+    OPTIONS+=(--config "$WORK/config.toml")
     write_hooks "$SDG" "$HOOKS" "${OPTIONS[@]}"
 }
 teardown() { slices_teardown; }
