@@ -40,7 +40,7 @@ setup() { . "$PROJECT/tests/e2e/readme.bash"; }
     run diff -r --no-dereference "$SDG_DIST" "$BATS_TEST_TMPDIR/deb"
     echo "$output"
     # The group is udev's own, zsh's completions have another place there, and policy asks for the rest.
-    [ "$(sed "s|$SDG_DIST|laid|; s|$BATS_TEST_TMPDIR/deb|deb|; s|^Only in ||" <<<"$output" | sort | xargs -d '\n' -n 1)" = "deb/usr/share/doc/sdg: changelog.Debian.gz
+    [ "$(sed "s|$SDG_DIST|laid|; s|$BATS_TEST_TMPDIR/deb|deb|; s|^Only in ||" <<<"$output" | LC_ALL=C sort | xargs -d '\n' -n 1)" = "deb/usr/share/doc/sdg: changelog.Debian.gz
 deb/usr/share/doc/sdg: copyright
 deb/usr/share/zsh: vendor-completions
 deb/usr/share: lintian
