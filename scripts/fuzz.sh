@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What reads bytes that others write, under libFuzzer, two targets at a time: fuzz.sh SECONDS [TARGET…]
-# Begins with the corpus in fuzz/corpus, in which every earlier finding is, and goes on from what target/fuzz found before.
+# Begins with the corpus in fuzz/corpus, in which every earlier finding is, and goes on from what target/fuzz found before;
+# with FUZZ_SEED a number, by always the same steps.
 set -euo pipefail
 seconds=${1:?usage: fuzz.sh SECONDS [TARGET…]}
 shift
@@ -22,7 +23,7 @@ fuzz() {
     local log=$work/$1.log files
     files=$(mktemp -d /dev/shm/sdg-fuzz.XXXXXX)
     mkdir -p "$work/corpus/$1"
-    if SDG_FUZZ_TARGET=$1 TMPDIR=$files "$fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+    if SDG_FUZZ_TARGET=$1 TMPDIR=$files "$fuzzer" -seed="${FUZZ_SEED:-0}" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="$work/$1-" "$work/corpus/$1" "$PROJECT/fuzz/corpus/$1" >"$log" 2>&1; then
         echo "fuzz: $1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") executions," \
             "$(grep -oE 'cov: [0-9]+' "$log" | tail -n 1 | cut -d' ' -f2) places reached"
