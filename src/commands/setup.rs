@@ -17,6 +17,7 @@ use crate::engines::version::EngineVersion;
 use crate::engines::{Action, Change, Engine, Inputs, Plan, Programs};
 use crate::files::normalized;
 use crate::host::{Host, HostError};
+use crate::one_line::one_line;
 
 /// Where a package installs the program, for systems other than this one.
 const INSTALLED: &str = "/usr/bin/sdg";
@@ -115,7 +116,7 @@ fn report(plan: &Plan) -> Result<(), CommandError> {
     print(lines.as_bytes())?;
     for note in &plan.notes {
         // A note that nobody can read changes nothing.
-        let _ = writeln!(std::io::stderr(), "sdg: {note}");
+        let _ = writeln!(std::io::stderr(), "sdg: {}", one_line(note));
     }
     Ok(())
 }

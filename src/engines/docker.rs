@@ -10,6 +10,7 @@ use crate::engines::changes::{self, Changes, Switch};
 use crate::engines::tree::Source;
 use crate::engines::version::EngineVersion;
 use crate::engines::{Action, Change, Inputs, Plan, RUNTIME_NAME, SetupError};
+use crate::one_line::one_line;
 
 const CONFIG: &str = "/etc/docker/daemon.json";
 const ENGINE: &str = "docker";
@@ -127,7 +128,7 @@ impl Daemon {
         let text = text.filter(|text| !text.trim().is_empty()).unwrap_or("{}\n");
         let syntax = |error: &dyn std::fmt::Display| SetupError::Syntax {
             path: CONFIG.into(),
-            reason: error.to_string().replace('\n', " "),
+            reason: one_line(&error.to_string()),
         };
         // As strictly as Docker itself reads it; what makes the tree is lenient.
         serde_json::from_str::<IgnoredAny>(text).map_err(|error| syntax(&error))?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::engines::SetupError;
+use crate::one_line::one_line;
 
 /// Parses a file; one that is absent is empty.
 pub fn parse(path: &Path, text: Option<&str>) -> Result<DocumentMut, SetupError> {
@@ -14,7 +15,7 @@ pub fn parse(path: &Path, text: Option<&str>) -> Result<DocumentMut, SetupError>
         let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
         SetupError::Syntax {
             path: path.to_owned(),
-            reason: format!("line {line}: {}", error.message().replace('\n', " ")),
+            reason: format!("line {line}: {}", one_line(error.message())),
         }
     })
 }

@@ -47,14 +47,14 @@ by_hooks() {
 
 @test "sdg-runtime: hostile images are held or refused, and touch nothing outside" {
     # Its createRuntime hook sees all with runc; with crun a createContainer hook has to, which a user namespace keeps from it.
-    [ "$SDG_RUNTIME" = runc ] || EXCEPTIONS=("${LINKS_TO_CRUN[@]}" etc-link=refused etc-up=refused user-namespace=refused)
+    [ "$SDG_RUNTIME" = runc ] || EXCEPTIONS=("${LINKS_TO_CRUN[@]}" etc-link=refused etc-up=refused user-namespace=refused read-only-medium=held)
     every_image by_runtime "${EXCEPTIONS[@]}"
 }
 
 @test "CRI-O's hooks: hostile images are held or refused, and touch nothing outside" {
     # Where a link leads to nothing our own hook makes nothing. Sysfs is mounted by the runtime first, on no link.
     every_image by_hooks {preload-link,preload-up,etc-link,etc-up,run-link,sdg-link,limits-link,usage-link,shim-link}=refused \
-        sys-link=refused user-namespace=refused
+        sys-link=refused user-namespace=refused read-only-medium=held
 }
 
 @test "sdg-runtime: an image that changes while its containers are made leads nowhere" { exchanged by_runtime; }
