@@ -75,8 +75,14 @@ start() { echo "container_id: \"$1\"" | cri StartContainer StartContainerRequest
 
 exited() { echo "container_id: \"$1\"" | cri ContainerStatus ContainerStatusRequest ContainerStatusResponse | grep -q 'state: 2'; }
 
+# remove_pod POD [CONTAINER…]: by the kubelet's steps, which removes containers before their pod. containerd from 1.7.26 removes
+# those that are left itself, and waits for itself for ever where a plugin registers at that moment.
 remove_pod() {
+    local container
     echo "pod_sandbox_id: \"$1\"" | cri StopPodSandbox StopPodSandboxRequest Empty
+    for container in "${@:2}"; do
+        echo "container_id: \"$container\"" | cri RemoveContainer RemoveContainerRequest Empty
+    done
     echo "pod_sandbox_id: \"$1\"" | cri RemovePodSandbox RemovePodSandboxRequest Empty
 }
 

@@ -14,7 +14,7 @@ cri() {
         printf "$(printf '\\x00\\x%02x\\x%02x\\x%02x\\x%02x' $((size >> 24)) $((size >> 16 & 255)) $((size >> 8 & 255)) $((size & 255)))"
         cat "$WORK/cri.message"
     } >"$WORK/cri.request"
-    curl --silent --show-error --http2-prior-knowledge --unix-socket "$CRI_SOCKET" --dump-header "$WORK/cri.headers" \
+    curl --silent --show-error --max-time 60 --http2-prior-knowledge --unix-socket "$CRI_SOCKET" --dump-header "$WORK/cri.headers" \
         --header 'content-type: application/grpc' --header 'te: trailers' --data-binary @"$WORK/cri.request" \
         --output "$WORK/cri.response" "http://localhost/runtime.v1.RuntimeService/$method"
     status=$(tr -d '\r' <"$WORK/cri.headers" | sed -n 's/^grpc-status: //p' | tail -n 1)

@@ -49,12 +49,13 @@ given() {
     with=0 without=0 refused=0 alive=()
     for number in $(seq "$PODS"); do
         if [ "${#alive[@]}" -ge "$ALIVE" ]; then
-            remove_pod "${alive[0]}"
+            # shellcheck disable=SC2086
+            remove_pod ${alive[0]}
             alive=("${alive[@]:1}")
         fi
         sandbox=$(pod "pod-$number" -- "${LABELS[@]}")
-        alive+=("$sandbox")
         id=$(container "$sandbox" "pod-$number" "/bin/sleep 100000" -- "${LABELS[@]}")
+        alive+=("$sandbox $id")
         [ -n "$id" ] || { refused=$((refused + 1)); continue; }
         start "$id"
         case $(given "$id") in
@@ -74,7 +75,8 @@ given() {
     [ "$(slices | jq length)" -le "${#alive[@]}" ]
     nothing_is_given_twice
     for sandbox in "${alive[@]}"; do
-        remove_pod "$sandbox"
+        # shellcheck disable=SC2086
+        remove_pod $sandbox
     done
     no_slice_is_left
 }
