@@ -49,6 +49,16 @@ laid/usr/share/zsh: site-functions" ]
     diff -r "$SDG_DIST/usr/share/zsh/site-functions" "$BATS_TEST_TMPDIR/deb/usr/share/zsh/vendor-completions"
 }
 
+@test "an update leaves the agent that runs, and with it the guarded containers" {
+    dpkg-deb --control "$SDG_PACKAGES"/sdg_*.deb "$BATS_TEST_TMPDIR/control"
+    grep -q 'restart\|_dh_action sdg-cdi-refresh' "$BATS_TEST_TMPDIR/control/postinst"
+    run grep 'deb-systemd-invoke.*sdg-agent' "$BATS_TEST_TMPDIR"/control/{postinst,preinst}
+    echo "$output"
+    [ -z "$(grep -v 'No such file' <<<"$output")" ]
+    # Only a removal stops it.
+    grep -B1 'deb-systemd-invoke stop sdg-agent' "$BATS_TEST_TMPDIR/control/prerm" | grep -q '= remove'
+}
+
 @test "README's commands run as printed, on a simulated MI300X" {
     run sdg-sim run --preset mi300x -- bash "$(as_printed runnable)"
     echo "$output"
