@@ -16,10 +16,10 @@ slices_setup() {
 }
 
 slices_teardown() {
-    local name
-    for name in $(cat "$WORK/names" 2>/dev/null); do
-        podman_global "$SDG_RUNTIME" rm --force --time 0 --ignore "$name" >/dev/null 2>&1 || true
-    done
+    local names=()
+    mapfile -t names < <(cat "$WORK/names" 2>/dev/null)
+    [ "${#names[@]}" -eq 0 ] ||
+        podman_global "$SDG_RUNTIME" rm --force --time 0 --ignore "${names[@]}" >/dev/null 2>&1 || true
     rm -rf "$WORK"
 }
 
