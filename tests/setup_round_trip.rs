@@ -333,6 +333,11 @@ fn what_somebody_else_wrote_under_our_name_is_refused() {
         ),
         (Engine::Podman, PODMAN, "[engine]\nhooks_dir = []\n"),
         (Engine::Crio, CRIO, "[crio]\n"),
+        (
+            Engine::Crio,
+            CRIO,
+            "# Written by `sdg setup podman`, and then by me\n[crio]\n",
+        ),
     ] {
         let before = tree(&[(path, text)]);
         let error = plan(engine, Action::Install, (1, 7), &before).unwrap_err();

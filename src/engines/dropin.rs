@@ -7,9 +7,6 @@ use toml_edit::{Array, Item, Value};
 
 use crate::engines::{Action, Change, Inputs, SetupError, toml_keys};
 
-/// First line of a file that `sdg setup` wrote.
-const MARK: &str = "# Written by `sdg setup";
-
 /// An engine's drop-in.
 pub struct DropIn<'a> {
     /// The engine, as in `sdg setup <engine>`.
@@ -32,7 +29,7 @@ impl DropIn<'_> {
     /// The drop-in's change.
     pub fn change(&self, inputs: &Inputs<'_>) -> Result<Change, SetupError> {
         let before = inputs.tree.text(self.file);
-        if before.is_some_and(|text| !text.starts_with(MARK)) {
+        if before.is_some_and(|text| text.lines().next() != Some(&self.mark())) {
             return match inputs.action {
                 Action::Install => Err(SetupError::NotOurs(self.file.to_owned())),
                 Action::Remove => Ok(self.to(before, before.map(str::to_owned))),
@@ -42,6 +39,12 @@ impl DropIn<'_> {
             Action::Install => Ok(self.to(before, Some(self.text(inputs)?))),
             Action::Remove => Ok(self.to(before, None)),
         }
+    }
+
+    /// First line of a file that `sdg setup` wrote.
+    fn mark(&self) -> String {
+        let engine = self.engine;
+        format!("# Written by `sdg setup {engine}`; `sdg setup {engine} --remove` removes it.")
     }
 
     fn to(&self, before: Option<&str>, after: Option<String>) -> Change {
@@ -66,9 +69,10 @@ impl DropIn<'_> {
             .collect();
         let (engine, header) = (self.engine, self.table.join("."));
         Ok(format!(
-            "{MARK} {engine}`; `sdg setup {engine} --remove` removes it.\n\
+            "{}\n\
              # This list takes the place of those in earlier files: after changing one there, run `sdg setup {engine}` again.\n\
              [{header}]\nhooks_dir = [\n{lines}]\n{}",
+            self.mark(),
             self.more
         ))
     }
