@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use similar::TextDiff;
+use diffy::DiffOptions;
 
 use crate::cli::SetupOptions;
 use crate::commands::{CommandError, print};
@@ -86,14 +86,16 @@ fn difference(changes: &[Change]) -> String {
                 Some(_) => format!("{prefix}{}", change.path.display()),
                 None => "/dev/null".to_owned(),
             };
-            let (before, after) = (name("a", &change.before), name("b", &change.after));
-            TextDiff::from_lines(
-                change.before.as_deref().unwrap_or_default(),
-                change.after.as_deref().unwrap_or_default(),
-            )
-            .unified_diff()
-            .header(&before, &after)
-            .to_string()
+            let mut options = DiffOptions::new();
+            options
+                .set_original_filename(name("a", &change.before))
+                .set_modified_filename(name("b", &change.after));
+            options
+                .create_patch(
+                    change.before.as_deref().unwrap_or_default(),
+                    change.after.as_deref().unwrap_or_default(),
+                )
+                .to_string()
         })
         .collect()
 }
