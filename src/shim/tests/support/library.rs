@@ -12,30 +12,40 @@ fn target() -> PathBuf {
     )
 }
 
-/// With the flags that `make build` has built a release with, where `make test` says them: then it is there already.
-fn cargo(arguments: &[&str]) {
+fn cargo(arguments: &[&str]) -> Command {
     let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet"]).args(arguments);
+    build
+}
+
+fn run(mut build: Command) {
+    let status = build.status().unwrap();
+    assert!(status.success(), "{build:?}");
+}
+
+/// With the flags that `make build` has built a release with, where `make test` says them: then it is there already.
+fn release(package: &str) {
+    let mut build = cargo(&["--release", "--package", package]);
     if let Some(flags) = std::env::var_os("SDG_RELEASE_RUSTFLAGS") {
         build.env("RUSTFLAGS", flags);
     }
-    let status = build.args(["build", "--quiet"]).args(arguments).status().unwrap();
-    assert!(status.success(), "cargo build {arguments:?}");
+    run(build);
 }
 
 /// Builds `libsdg.so` as a release has it, and says where it is.
 pub fn build() -> PathBuf {
-    cargo(&["--release", "--package", "sdg-shim"]);
+    release("sdg-shim");
     target().join("release/libsdg.so")
 }
 
 /// Builds the simulator, and says where it is.
 pub fn simulator() -> PathBuf {
-    cargo(&["--release", "--package", "sdg-sim"]);
+    release("sdg-sim");
     target().join("release/sdg-sim")
 }
 
 /// Builds the program that makes GPU calls, as the tests themselves are built, and says where it is.
 pub fn program() -> PathBuf {
-    cargo(&["--package", "sdg-shim", "--example", "gpu_calls"]);
+    run(cargo(&["--package", "sdg-shim", "--example", "gpu_calls"]));
     target().join("debug/examples/gpu_calls")
 }
