@@ -289,6 +289,8 @@ nothing_is_left() { [ -z "$(ls -A "$WORK/state/slices")" ]; }
     # More silent connections than a user may have: he waits for himself, and the other does not.
     # shellcheck disable=SC2016
     as "$ONE" perl -MIO::Socket::UNIX -e 'my ($socket, $text) = @ARGV;
+        # Who finds no seat may be answered and left before he has said what he wants.
+        $SIG{PIPE} = "IGNORE";
         my @crowd = map { IO::Socket::UNIX->new($socket) } 1 .. 100;
         my $last = IO::Socket::UNIX->new($socket) or die "$!\n";
         print $last "$text\n"; $last->flush; print <$last>; close STDOUT; sleep 60' \
