@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::compute::shape::Shape;
+use crate::line_number::line_number;
 use crate::one_line::one_line;
 use crate::request::Enforcement;
 use crate::request::quantity::Quantity;
@@ -161,11 +162,8 @@ impl Config {
 
     /// Line and message of the first error.
     fn parse(text: &str) -> Result<Self, (usize, String)> {
-        let config: Self = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
-            (line, one_line(error.message()))
-        })?;
+        let config: Self = toml::from_str(text)
+            .map_err(|error| (line_number(text, error.span()), one_line(error.message())))?;
         if config.watchdog_interval_ms == 0 {
             return Err((1, "watchdog_interval_ms = 0: at least 1 is needed".to_owned()));
         }

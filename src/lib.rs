@@ -27,6 +27,7 @@ pub mod inventory;
 pub mod least_power;
 pub mod ledger;
 pub mod lifecycle;
+pub mod line_number;
 pub mod listing;
 pub mod oci;
 pub mod one_line;

@@ -5,14 +5,14 @@ use std::path::Path;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use crate::engines::SetupError;
+use crate::line_number::line_number;
 use crate::one_line::one_line;
 
 /// Parses a file; one that is absent is empty.
 pub fn parse(path: &Path, text: Option<&str>) -> Result<DocumentMut, SetupError> {
     let text = text.unwrap_or_default();
     text.parse().map_err(|error: toml_edit::TomlError| {
-        let start = error.span().map_or(0, |span| span.start);
-        let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
+        let line = line_number(text, error.span());
         SetupError::Syntax {
             path: path.to_owned(),
             reason: format!("line {line}: {}", one_line(error.message())),

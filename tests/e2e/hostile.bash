@@ -140,7 +140,7 @@ every_image() {
         hostile "$image" "$root"
         status=0
         output=$("$door" "$image" "$root" 2>&1 </dev/null) || status=$?
-        [ "$image" != read-only-medium ] || umount "$root"
+        ! mountpoint -q "$root" || umount "$root"
         rm -rf "$root"
         if [ "$(outcome_of "$status" "$output")" != "$outcome" ] || [[ ! $output =~ $said ]] ||
             [ "$(grep -c 'sdg: ' <<<"$output")" -gt 1 ]; then

@@ -56,8 +56,9 @@ pub fn run(data: &[u8]) {
                 || after.strip_suffix('\n') == Some(text)
                 || (text.trim().is_empty() && after == "{}\n")
         });
-        // What is ours by its first line is written anew, and goes.
-        let is_ours = text.starts_with("# Written by `sdg setup ") && after.is_none();
+        // A drop-in that is ours by its first line is written anew, and goes.
+        let is_drop_in = path.ends_with("/zz-sdg.conf") && text.starts_with("# Written by `sdg setup ");
+        let is_ours = is_drop_in && after.is_none();
         assert!(
             is_back || is_ours || says_the_same(text, after),
             "{text:?} comes back as {after:?}"
