@@ -31,37 +31,36 @@ demo: build ## run two slices side by side in Podman, on this machine's AMD GPU 
 	@scripts/packages.sh demo
 	@scripts/demo.sh $(DIST)
 
-test: build ## run all tests that this machine's own Debian suite and one ROCm release can show
+test: build ## run all tests that this machine's own Debian suite and one ROCm release can show; of the end-to-end ones E2E="podman.bats …" alone
 	@scripts/packages.sh test
 	@scripts/portability.sh $(DIST)
-	SDG_RELEASE_RUSTFLAGS="$(REMAP)" $(CARGO) test --locked --workspace
-	@scripts/e2e.sh $(DIST)
+	@SDG_RELEASE_RUSTFLAGS="$(REMAP)" scripts/tests.sh $(DIST) here $(E2E)
 
-test-matrix: dist sanitize ## add the other ROCm releases and Debian suites' engines, the packages, and the long runs
-	@scripts/packages.sh test
-	@scripts/cdi-reference.sh $(DIST)
-	@# Always the same bytes: what fails here is of the change, not of chance.
-	@FUZZ_SEED=1 scripts/fuzz.sh 4
-	@scripts/e2e.sh $(DIST) matrix
+test-matrix: dist ## add the other ROCm releases and Debian suites' engines, the packages, and the long runs
+	@scripts/packages.sh matrix
+	@scripts/packages.sh fuzz
+	@scripts/tests.sh $(DIST) matrix
 
 FUZZ_SECONDS ?= 60
 fuzz: check-rust ## fuzz all that reads bytes of others, FUZZ_SECONDS (60) each; FUZZ_TARGETS="a b" for some
 	@scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 sanitize: check-rust ## models of the shim's shared words, and unsafe code under ThreadSanitizer and AddressSanitizer
+	@scripts/packages.sh build
 	@scripts/models.sh
 	@scripts/sanitize.sh
 
 miri: ## run the tests of layouts and compute masks in Miri, where rustup has it
 	@scripts/miri.sh
 
-bench: build ## print times as ratios to a baseline of the same run
+bench: build ## print times as ratios to a baseline of the same run; BENCH=precreate (containers, loading, cargo) for a part
 	@scripts/packages.sh bench
-	@RUSTFLAGS="$(REMAP)" scripts/bench.sh $(DIST)
+	@RUSTFLAGS="$(REMAP)" scripts/bench.sh $(DIST) $(BENCH)
 	@scripts/bench-sim.sh $(DIST)
 	@scripts/bench-guard.sh $(DIST)
 
 lint: check-rust ## formatting, lints, licences
+	@scripts/packages.sh build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@scripts/deny.sh

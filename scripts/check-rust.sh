@@ -3,10 +3,10 @@
 set -euo pipefail
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 if ! command -v cargo >/dev/null || ! have=$(rustc --version 2>/dev/null | cut -d' ' -f2); then
-    echo "make: cargo and rustc $wanted or later are needed and were not found in PATH" >&2
+    echo "make: no cargo and rustc in PATH (expected $wanted or later): install Rust with rustup" >&2
     exit 1
 fi
 if [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n 1)" != "$wanted" ]; then
-    echo "make: rustc $have is too old: $wanted or later is needed" >&2
+    echo "make: rustc $have is too old (expected $wanted or later): install Rust with rustup" >&2
     exit 1
 fi

@@ -18,7 +18,7 @@ show() { printf '  $ %s\n' "$*"; }
 
 if [ "$#" -eq 1 ]; then
     "$dist/usr/bin/sdg-sim" rootfs "$rootfs" --rocm 7.2
-    make -s -C "$PROJECT/tests/e2e/programs"
+    make -s -C "$PROJECT/tests/e2e/programs" demo
     if [ -e /dev/kfd ] && [ "$("$sdg" gpu list --json | jq length)" -gt 0 ]; then
         title "This machine has AMD GPUs: the demo runs on them."
     else
@@ -28,21 +28,20 @@ if [ "$#" -eq 1 ]; then
     fi
 fi
 
-runtime=crun
-cgroups_are_hybrid && runtime=runc
+# Unlike Debian 12's crun, it runs with every mix of cgroups.
+runtime=runc
 work=$(mktemp -d /tmp/sdg-demo.XXXXXX)
 state=/run/sdg
 [ "$sysroot" = / ] || state=$work/state
 options=(--sysroot "$sysroot" --state "$state")
 write_hooks "$sdg" "$work/hooks" "${options[@]}"
 
-finish() {
-    for name in sdg-demo-one sdg-demo-two; do
-        podman_global "$runtime" rm --force --time 0 --ignore "$name" >/dev/null 2>&1 || true
-    done
-    rm -rf "$work"
+remove_containers() {
+    podman_global "$runtime" rm --force --time 0 --ignore sdg-demo-one sdg-demo-two sdg-demo-three >/dev/null 2>&1 || true
 }
-trap finish EXIT
+trap 'remove_containers; rm -rf "$work"' EXIT
+# What a demo that was killed has left.
+remove_containers
 
 # container NAME ANNOTATION…: a container of the demo's program, in the background; its output is in $work/NAME.
 container() {

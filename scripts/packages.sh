@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a purpose needs and that are missing: packages.sh build|demo|test|kernel|bench|fuzz|dist
+# Installs the Debian packages that a purpose needs and that are missing: packages.sh PURPOSE
+# A list names what a machine with git, make and Rust lacks and no other package of the list brings along (Podman brings
+# conmon and crun, gcc binutils, lintian dpkg-dev): CI runs each purpose on such a machine, so that a package that is missing here fails there.
 set -euo pipefail
 
-build=(gcc libc6-dev jq)
-demo=("${build[@]}" podman conmon crun runc mmdebstrap debian-archive-keyring)
-test=("${demo[@]}" bash-completion bats binutils fish musl-tools busybox-static perl procps prometheus python3 python3-pip strace tmux zsh)
-kernel=("${test[@]}" gcc make flex bison bc libelf-dev libssl-dev xz-utils cpio kmod qemu-system-x86)
-bench=("${test[@]}" time valgrind)
+build=(ca-certificates gcc jq libc6-dev)
+demo=("${build[@]}" mmdebstrap podman runc)
+test=("${demo[@]}" bats busybox-static musl-tools procps python3-pip strace tmux)
+matrix=("${test[@]}" bash-completion fish zsh)
 fuzz=("${build[@]}" g++)
-dist=("${build[@]}" dpkg-dev lintian rpm rpmlint)
+dist=("${build[@]}" lintian rpm rpmlint)
+bench=("${test[@]}" time valgrind)
+kernel=("${test[@]}" bc bison cpio flex kmod libelf-dev libssl-dev qemu-system-x86 xz-utils)
+# What CI makes its machines with.
+machines=(mmdebstrap)
 
-declare -n wanted="${1:?usage: packages.sh build|demo|test|kernel|bench|fuzz|dist}"
+purposes="build|demo|test|matrix|fuzz|dist|bench|kernel|machines"
+purpose=${1:?usage: packages.sh $purposes}
+[[ $purpose =~ ^($purposes)$ ]] || { echo "packages.sh: $purpose: unknown purpose (expected $purposes)" >&2; exit 1; }
+declare -n wanted=$purpose
 missing=()
 for package in "${wanted[@]}"; do
     state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

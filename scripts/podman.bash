@@ -1,5 +1,6 @@
 # Sourced: how Podman is called here, so that it works on a bare machine, in a VM without CAP_SYS_RESOURCE, and with
-# cgroup v1, v2 or both mounted.
+# cgroup v1, v2 or both mounted, of which Podman 5 warns at every call.
+export PODMAN_IGNORE_CGROUPSV1_WARNING=1
 
 # crun refuses a machine that has both cgroup versions mounted; in a mount namespace of our own one can be hidden.
 cgroups_are_hybrid() {

@@ -1,13 +1,10 @@
 # A newcomer's machine: the package is installed, README's commands are run as printed, the package is removed. Runs in a
-# fresh root file system of a Debian suite with the packages that `make dist` made (SDG_PACKAGES).
+# root file system of a Debian suite with the packages that `make dist` made (SDG_PACKAGES).
 
 setup_file() {
     . "$PROJECT/tests/e2e/readme.bash"
     # A person who answers yes, and no network.
     echo 'APT::Get::Assume-Yes "true";' >/etc/apt/apt.conf.d/test
-    # Left in the suite's root by tests of other things.
-    rm -rf /etc/cdi /etc/containers/containers.conf.d/zz-sdg.conf /etc/sdg /usr/share/sdg
-    [ ! -d /etc/containers/containers.conf.d ] || rmdir --ignore-fail-on-non-empty /etc/containers/containers.conf.d
     podman_of_this_machine
     image_tar | podman import - rocm/rocm-terminal:latest >/dev/null
     snapshot >"$BATS_FILE_TMPDIR/before"

@@ -121,7 +121,6 @@ smi_shows() {
 }
 
 @test "tinygrad allocates and copies through its own driver, with the shim and without" {
-    tinygrad_make
     mapfile -t one < <(devices 1)
     run with_tinygrad "${one[@]}" python3 /sources/tiny.py
     passed

@@ -1,17 +1,9 @@
-# Loaded by the tests of the simulator, which start it themselves (scripts/e2e.sh sets these):
-#   PROJECT  this repository, SDG_DIST  what `make build` laid out, SDG_ROOTFS  a root file system with ROCm $ROCM
+# Loaded by the tests of the simulator, which start it themselves (scripts/tests.sh sets these):
+#   PROJECT  this repository, SDG_DIST  what `make build` laid out, SDG_ROOTFS  a root file system with ROCm $ROCM,
+#   TINYGRAD  a directory with tinygrad
 
 SDG_SIM=$SDG_DIST/usr/bin/sdg-sim
 E2E=$PROJECT/tests/e2e
-TINYGRAD_VERSION=0.14.0
-TINYGRAD=${SDG_CACHE:-/var/cache/sdg}/tinygrad-$TINYGRAD_VERSION
-
-# Fetches tinygrad, which Debian does not package, unless it is there.
-tinygrad_make() {
-    [ -d "$TINYGRAD" ] && return
-    python3 -m pip install --quiet --no-deps --no-compile --target "$TINYGRAD.partial" "tinygrad==$TINYGRAD_VERSION"
-    mv "$TINYGRAD.partial" "$TINYGRAD"
-}
 
 # sim_run [OPTION…] -- CMD…: runs CMD in the root file system on a simulated node; what the devices see goes to $LOG.
 # The test programs are in /programs, their sources in /sources, tinygrad in /tinygrad.

@@ -1,10 +1,5 @@
 # Real ROCm user space on simulated GPUs.
 
-setup_file() {
-    . "$PROJECT/tests/e2e/simulator.bash"
-    tinygrad_make
-}
-
 setup() {
     . "$PROJECT/tests/e2e/simulator.bash"
     LOG=$BATS_TEST_TMPDIR/device.log

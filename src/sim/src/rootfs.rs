@@ -242,6 +242,10 @@ fn bootstrap(release: Release, mirror: &Mirror, partial: &Path) -> Result<&'stat
     let mut failure = None;
     for (suite, overlay) in release.suites() {
         remove(partial);
+        eprintln!(
+            "sdg-sim: making a root file system with ROCm {} from Debian {suite}; this takes a minute or more",
+            release.name()
+        );
         let mut command = command(release, mirror);
         command.arg(suite).arg(partial);
         for suite in std::iter::once(*suite).chain(*overlay) {
