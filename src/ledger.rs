@@ -12,6 +12,7 @@
 //!
 //! A slice appears by a rename and goes by a rename, so that a kill at any instruction leaves it either there or not.
 
+pub mod claimants;
 pub mod history;
 pub mod identity;
 mod index;

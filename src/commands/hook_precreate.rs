@@ -31,6 +31,14 @@ pub fn run(host: &Host) -> Result<(), CommandError> {
     }
 }
 
+/// The container's id, with which Podman names its cgroup: `/libpod_parent/libpod-ID`, `machine.slice:libpod:ID`.
+fn container_of(config: &Spec) -> Option<&str> {
+    const LENGTH: usize = 64;
+    let path = config.text("/linux/cgroupsPath")?;
+    let id = path.get(path.len().checked_sub(LENGTH)?..)?;
+    id.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(id)
+}
+
 /// The edited config and its slice; none where it stays as it is.
 fn edit(host: &Host, text: &[u8]) -> Result<Option<(Vec<u8>, String)>, CommandError> {
     let mut config = Spec::parse(text)?;
@@ -52,13 +60,14 @@ fn edit(host: &Host, text: &[u8]) -> Result<Option<(Vec<u8>, String)>, CommandEr
             Err(error) => Err(error.into()),
         };
     }
+    let container = container_of(&config).map(str::to_owned);
     let asker = Asker {
         // Podman gives absolute paths; others are relative to the bundle, where precreate hooks are not called.
         bundle: Path::new("/"),
         maker: ProcessIdentity::of(nix::unistd::getppid().as_raw())
             .ok()
             .flatten(),
-        container: None,
+        container: container.as_deref(),
         // crun, or whatever Podman is told to use, is not known here.
         hooks: HookStage::ALL,
     };

@@ -9,10 +9,19 @@ use crate::ledger::record::{Holder, ProcessIdentity, SliceRecord};
 /// How long a slice that nobody claimed is kept, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// After its maker is gone, counted from its making: the runtime that will claim it may outlive the engine.
+    /// After its maker is gone, counted from its making, where the container's id is not known or a process knows it: the
+    /// runtime that will claim it may outlive the engine.
     pub grace: u64,
     /// In any case: a daemon that failed to start a container lives on.
     pub timeout: u64,
+}
+
+/// What is asked of the machine about a slice's processes.
+pub struct Processes<A, C> {
+    /// Whether this very process still runs.
+    pub is_alive: A,
+    /// Whether somebody may still claim a slice for the container of this id.
+    pub may_come: C,
 }
 
 /// Whether a slice is over, as far as its record says: one that containers share lasts as long as one of them runs.
@@ -20,16 +29,18 @@ pub fn is_over(
     record: &SliceRecord,
     now: u64,
     patience: Patience,
-    is_alive: impl Fn(&ProcessIdentity) -> bool,
+    Processes { is_alive, may_come }: &Processes<impl Fn(&ProcessIdentity) -> bool, impl Fn(&str) -> bool>,
 ) -> bool {
     match &record.holder {
         Holder::Named => false,
         Holder::Container { process, .. } => !is_alive(process),
         Holder::Pod { process, .. } => process.as_ref().is_some_and(|process| !is_alive(process)),
-        Holder::Placed { maker, .. } => {
+        Holder::Placed { maker, container } => {
             // A clock that was set back must not keep a slice for ever.
             let age = now.abs_diff(record.created);
-            age >= patience.timeout || (age >= patience.grace && !maker.as_ref().is_some_and(&is_alive))
+            let nobody_comes = || container.as_deref().is_some_and(|container| !may_come(container));
+            age >= patience.timeout
+                || (!maker.as_ref().is_some_and(is_alive) && (age >= patience.grace || nobody_comes()))
         }
     }
 }
@@ -50,6 +61,18 @@ mod tests {
     };
 
     fn over(holder: Holder, age: u64, alive: bool) -> bool {
+        let nobody = Processes {
+            is_alive: |_: &ProcessIdentity| alive,
+            may_come: |_: &str| false,
+        };
+        over_beside(holder, age, &nobody)
+    }
+
+    fn over_beside(
+        holder: Holder,
+        age: u64,
+        processes: &Processes<impl Fn(&ProcessIdentity) -> bool, impl Fn(&str) -> bool>,
+    ) -> bool {
         let record = SliceRecord {
             version: RECORD_VERSION,
             id: "0123456789ab".to_owned(),
@@ -68,7 +91,7 @@ mod tests {
             enforcement: Vec::new(),
             gpus: Vec::new(),
         };
-        is_over(&record, 1000 + age, PATIENCE, |_| alive)
+        is_over(&record, 1000 + age, PATIENCE, processes)
     }
 
     #[test]
@@ -89,6 +112,22 @@ mod tests {
             10,
             true
         ));
+    }
+
+    #[test]
+    fn an_unclaimed_slice_whose_maker_is_gone_ends_at_once_where_nobody_knows_its_container() {
+        let placed = || Holder::Placed {
+            maker: Some(PROCESS),
+            container: Some("c".to_owned()),
+        };
+        assert!(over(placed(), 0, false));
+        assert!(!over(placed(), 50, true));
+        let monitor = Processes {
+            is_alive: |_: &ProcessIdentity| false,
+            may_come: |container: &str| container == "c",
+        };
+        assert!(!over_beside(placed(), 9, &monitor));
+        assert!(over_beside(placed(), 10, &monitor));
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use crate::host::{Host, now};
 use crate::inventory::{Detail, Inventory};
-use crate::ledger::record::SliceRecord;
+use crate::ledger::reap::{self, Processes};
+use crate::ledger::record::{ProcessIdentity, SliceRecord};
 use crate::ledger::store::Locked;
-use crate::ledger::{members, reap};
+use crate::ledger::{claimants, members};
 use crate::lifecycle::LifecycleError;
 use crate::lifecycle::in_force::{ATTEMPTS, Outcome, Scope, put_in_force};
 use crate::lifecycle::limits;
@@ -27,10 +28,15 @@ pub(super) fn remaining(host: &Host, locked: &Locked<'_>) -> Result<Survivors, L
         freed: HashSet::new(),
     };
     let (patience, now) = (host.patience(), now());
+    let processes = Processes {
+        is_alive: ProcessIdentity::is_alive,
+        may_come: claimants::may_come,
+    };
     let mut over = Vec::new();
     for (position, record) in survivors.kept.iter().enumerate() {
-        let is_over = reap::is_over(record, now, patience, |process| process.is_alive());
-        if is_over && members::living(&locked.ledger().slice_dir(&record.id))?.is_empty() {
+        if reap::is_over(record, now, patience, &processes)
+            && members::living(&locked.ledger().slice_dir(&record.id))?.is_empty()
+        {
             over.push(position);
         }
     }

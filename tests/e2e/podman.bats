@@ -217,6 +217,19 @@ INIT=(--init "--init-path=$PROJECT/target/e2e/bin/raw-init")
     [ "$(step memory total)" -eq $((4 * GIB)) ]
 }
 
+@test "a container that Podman itself refuses after the hook leaves its memory to the corrected command" {
+    for name in wrong again; do
+        run container --name=sdg-$name-$ID --annotation=sdg.memory=150Gi --annotation=sdg.compute=100m --workdir=/nowhere /opt/sdg/hip-mem
+        echo "$output"
+        [ "$status" -ne 0 ]
+        [[ $output != *"most free"* ]]
+    done
+    run container --annotation=sdg.memory=150Gi --annotation=sdg.compute=100m /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -eq 0 ]
+    no_slice_is_left
+}
+
 @test "a container killed with -9, engine and all, is reaped by the next placement" {
     container --name=sdg-reaped-$ID --annotation=sdg.memory=100Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 1G >"$WORK/one" &
     wait_for "the container" holds "$WORK/one"
