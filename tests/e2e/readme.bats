@@ -49,6 +49,12 @@ laid/usr/share/zsh: site-functions" ]
     diff -r "$SDG_DIST/usr/share/zsh/site-functions" "$BATS_TEST_TMPDIR/deb/usr/share/zsh/vendor-completions"
 }
 
+@test "who answers for the package is nobody at somebody else's domain" {
+    dpkg-deb --field "$SDG_PACKAGES"/sdg_*.deb Maintainer | grep -x '.* <.*@sdg\.invalid>'
+    run bash -c 'dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/share/doc/sdg/changelog.Debian.gz | gunzip' - "$SDG_PACKAGES"/sdg_*.deb
+    grep -q '^ -- .* <.*@sdg\.invalid>  ' <<<"$output"
+}
+
 @test "an update leaves the agent that runs, and with it the guarded containers" {
     dpkg-deb --control "$SDG_PACKAGES"/sdg_*.deb "$BATS_TEST_TMPDIR/control"
     cd "$BATS_TEST_TMPDIR/control"

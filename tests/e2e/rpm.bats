@@ -31,6 +31,11 @@ teardown_file() { umount "${ROOT:?}/proc"; }
     [ -x "$ROOT/usr/lib/sdg/forget-engines" ]
 }
 
+@test "the package's metadata name no mailbox" {
+    run rpm_in_root --query --info sdg
+    [[ $output == *"Name        : sdg"* && $output != *@* ]]
+}
+
 @test "the configuration is a person's: an update does not replace it" {
     rpm_in_root --query --configfiles sdg | grep -qx /etc/sdg/config.toml
     # Flag 16 is %config(noreplace). Source: rpm, rpmfileAttrs_e (RPMFILE_NOREPLACE is 1 << 4).
