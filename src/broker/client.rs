@@ -51,6 +51,13 @@ pub enum BrokerError {
     Refused(String),
 }
 
+impl BrokerError {
+    /// Whether it is an answer, though no good one: then somebody is there.
+    pub fn is_from_the_broker(&self) -> bool {
+        matches!(self, Self::Message(_) | Self::Other | Self::Refused(_))
+    }
+}
+
 /// Asks the broker, again as long as it is busy. A refusal is an error.
 pub fn ask(host: &Host, ask: &Ask) -> Result<Answer, BrokerError> {
     let patience = host.config.lock_timeout() + BEYOND_LOCK;

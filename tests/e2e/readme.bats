@@ -26,6 +26,7 @@ setup() { . "$PROJECT/tests/e2e/readme.bash"; }
     run bash "$(as_printed install)"
     echo "$output"
     [ "$status" -eq 0 ]
+    [ "$(grep -c '^sdg: sdg-agent is off.*: systemctl enable --now sdg-agent$' <<<"$output")" -eq 1 ]
     run dpkg --verify sdg
     echo "$output"
     # What the suite's dpkg was told to leave out (documentation) is missing; nothing is altered.

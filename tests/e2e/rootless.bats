@@ -251,6 +251,8 @@ nothing_is_left() { [ -z "$(ls -A "$WORK/state/slices")" ]; }
     [[ $output == *"run as root; for other users: user 65534 is no member of group $GROUP"* ]]
     run as "$ONE" "$SDG" "${OPTIONS[@]}" doctor
     [[ $output == *"the broker of sdg-agent places slices for this user"* ]]
+    # One truth: the broker is the agent.
+    [[ $output == *" agent              answers"* && $output != *"does not answer"* ]]
     nothing_is_left
 }
 

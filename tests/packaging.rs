@@ -1,11 +1,14 @@
-//! The packages name one mailbox, in one place, under a domain that is nobody's: mail to a stranger is not ours to ask for.
+//! What the packages say: one mailbox, in one place, under a domain that is nobody's (mail to a stranger is not ours to ask for),
+//! and, once installed, that the agent is off.
 #![allow(
     clippy::unwrap_used,
     reason = "a test that cannot read the project has failed"
 )]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Where packages, units, images and charts get their metadata from.
 const SOURCES: [&str; 8] = [
@@ -64,4 +67,41 @@ fn the_only_mailbox_is_the_packages_maintainer_under_a_domain_that_is_nobodys() 
         .as_str()
         .unwrap();
     assert_eq!(maintainer, "The sdg maintainers <maintainers@sdg.invalid>");
+}
+
+const AGENT_IS_OFF: &str = "sdg: sdg-agent is off: watchdog = \"kill\" stops no process that has more than its slice. \
+                            Switch it on: systemctl enable --now sdg-agent\n";
+
+/// What a package's script prints on a machine whose `systemctl` ends with such a status.
+fn printed(script: &str, args: &[&str], systemctl: i32) -> String {
+    let bin = tempfile::tempdir().unwrap();
+    let program = bin.path().join("systemctl");
+    fs::write(&program, format!("#!/bin/sh\nexit {systemctl}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new("/bin/sh")
+        .arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("packaging")
+                .join(script),
+        )
+        .args(args)
+        .env("PATH", bin.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_first_installation_says_in_one_line_that_the_agent_is_off_and_what_switches_it_on() {
+    let (deb, rpm) = ("deb/scripts/postinst", "rpm/postinstall.sh");
+    assert_eq!(printed(deb, &["configure", ""], 0), AGENT_IS_OFF);
+    assert_eq!(printed(rpm, &["1"], 1), AGENT_IS_OFF);
+    // By the distribution's presets.
+    assert_eq!(printed(rpm, &["1"], 0), "", "it is enabled");
+    for (script, update) in [(deb, &["configure", "0.1.0-1"] as &[&str]), (rpm, &["2"])] {
+        assert_eq!(printed(script, update, 1), "", "an update");
+    }
+    assert_eq!(printed(deb, &["abort-upgrade", "0.1.0-1"], 1), "");
 }
