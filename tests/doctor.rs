@@ -100,11 +100,15 @@ fn kernel_tree() -> tempfile::TempDir {
     root
 }
 
+fn kernel(root: &Path) -> Kernel {
+    Kernel::read(root, &root.join("sys/fs/cgroup"))
+}
+
 #[test]
 fn the_kernels_features() {
     let tree = kernel_tree();
     let root = tree.path();
-    let checks = || Kernel::read(root).checks();
+    let checks = || kernel(root).checks();
     assert!(
         checks().iter().all(|check| check.state == State::Good),
         "{:?}",
@@ -144,12 +148,12 @@ fn seccomp_and_openat2() {
         "kill_process trap allow\n",
     );
     bad(
-        &Kernel::read(tree.path()).checks(),
+        &kernel(tree.path()).checks(),
         "seccomp",
         State::Absent,
         "CONFIG_SECCOMP_FILTER",
     );
-    let mut kernel = Kernel::read(tree.path());
+    let mut kernel = kernel(tree.path());
     kernel.openat2 = false;
     bad(&kernel.checks(), "openat2", State::Absent, "Linux 5.6");
 }
@@ -269,7 +273,7 @@ fn host(sandbox: &Sandbox) -> Host {
 fn layers_and_what_each_needs() {
     let sandbox = Sandbox::new("mi300x", &[]);
     let tree = kernel_tree();
-    let checks = |sandbox: &Sandbox| Layers::read(&host(sandbox), &Kernel::read(tree.path())).checks();
+    let checks = |sandbox: &Sandbox| Layers::read(&host(sandbox), &kernel(tree.path())).checks();
     bad(
         &checks(&sandbox),
         "agent",
@@ -315,7 +319,7 @@ fn layers_and_what_each_needs() {
 fn what_the_watchdog_would_do_is_not_done_without_the_agent() {
     let sandbox = Sandbox::new("mi300x", &[]);
     let tree = kernel_tree();
-    let checks = || Layers::read(&host(&sandbox), &Kernel::read(tree.path())).checks();
+    let checks = || Layers::read(&host(&sandbox), &kernel(tree.path())).checks();
     bad(
         &checks(),
         "watchdog",
@@ -401,7 +405,7 @@ fn a_ledger_that_cannot_be_written() {
     let mut host = host(&sandbox);
     // Not even root makes a directory there.
     host.state = sandbox.path("libsdg.so").join("state");
-    let checks = Layers::read(&host, &Kernel::read(Path::new("/"))).checks();
+    let checks = Layers::read(&host, &kernel(Path::new("/"))).checks();
     bad(&checks, "ledger", State::Broken, "run as root");
 }
 

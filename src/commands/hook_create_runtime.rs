@@ -55,7 +55,7 @@ fn check_and_claim(host: &Host, slice: &str, state: &State) -> Result<(), Comman
     // A rootless runtime has no device cgroup: only device nodes that it binds are in the container, which can make none.
     let is_rootless = record.user.is_some();
     if !is_rootless {
-        in_force::check_devices(&edits, pid).map_err(not_in_force)?;
+        in_force::check_devices(&edits, pid, &host.cgroups()).map_err(not_in_force)?;
     }
     if !edits.has_hook(HookStage::CreateContainer) {
         let rootfs = spec.root(bundle).unwrap_or_default();
