@@ -23,6 +23,7 @@ GIB=$((1024 * 1024 * 1024))
     [ "$(step memory total)" -eq $((10 * GIB)) ]
     [ "$(step beyond-total refused)" = true ]
     container --name=sdg-joined --device=sdg.exostellar.io/slice=llama /opt/sdg/hip-hold 6G >"$WORK/one" &
+    local container=$!
     wait_for "the first container" holds "$WORK/one"
     run container --device=sdg.exostellar.io/slice=llama /opt/sdg/hip-hold 6G
     echo "$output"
@@ -30,7 +31,7 @@ GIB=$((1024 * 1024 * 1024))
     run sdg slice delete llama
     [[ $output == *"is used by container"* ]]
     podman kill --signal TERM sdg-joined
-    wait
+    ended_with 0 "$container"
     [ "$(slices | jq length)" -eq 1 ]
     sdg slice delete llama
     [ ! -e /etc/cdi/sdg-slice-llama.json ]
@@ -50,11 +51,12 @@ GIB=$((1024 * 1024 * 1024))
 @test "a whole GPU is claimed while its container runs" {
     sdg cdi generate
     container --name=sdg-whole --device=sdg.exostellar.io/gpu=0 /opt/sdg/hip-hold 100G >"$WORK/one" &
+    local container=$!
     wait_for "the whole GPU's container" holds "$WORK/one"
     run container --annotation=sdg.memory=20Gi /opt/sdg/hip-mem
     [ "$status" -ne 0 ]
     podman kill --signal TERM sdg-whole
-    wait
+    ended_with 0 "$container"
     wait_for "the GPU to be free" no_slice_is_left
     run container --annotation=sdg.memory=20Gi /opt/sdg/hip-mem
     [ "$status" -eq 0 ]

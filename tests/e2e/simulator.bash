@@ -1,6 +1,8 @@
 # Loaded by the tests of the simulator, which start it themselves (scripts/e2e.sh sets these):
 #   PROJECT  this repository, SDG_DIST  what `make build` laid out, SDG_ROOTFS  a root file system with ROCm $ROCM
 
+. "$PROJECT/tests/e2e/ended.bash"
+
 SDG_SIM=$SDG_DIST/usr/bin/sdg-sim
 E2E=$PROJECT/tests/e2e
 TINYGRAD_VERSION=0.14.0
