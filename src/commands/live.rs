@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::apply::claims::Claims;
-use crate::apply::{conflicts, in_force, live};
+use crate::apply::{conflicts, in_force, live, user_namespace};
 use crate::commands::hook_create_container;
 use crate::commands::place_in_spec::{give_up, is_sandbox, request_of};
 use crate::commands::{CommandError, place_slice, read_edits, read_state, workload};
@@ -61,6 +61,7 @@ pub fn create_runtime(host: &Host) -> Result<(), CommandError> {
         return Ok(());
     };
     Claims::of(&called.spec).check_annotations()?;
+    user_namespace::check(&called.spec, None)?;
     let pid = called
         .state
         .pid

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use crate::apply::{conflicts, spec};
+use crate::apply::{conflicts, spec, user_namespace};
 use crate::commands::{CommandError, brokered, complain};
 use crate::dmem;
 use crate::edits::HookStage;
@@ -87,6 +87,9 @@ pub fn place(
     request: SliceRequest,
     asker: &Asker<'_>,
 ) -> Result<String, CommandError> {
+    if asker.hooks.contains(&HookStage::CreateContainer) {
+        user_namespace::check(config, None)?;
+    }
     let preload = preload::read(config, asker.bundle)?;
     let coverage = coverage::of_spec(config, asker.bundle);
     let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
