@@ -2,6 +2,7 @@
 //! host's root's: it says no in every such container but one whose root is the host's, and what it says crun discards. So
 //! they are refused before, where somebody reads the reason.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -16,16 +17,38 @@ use crate::oci::config::Spec;
 )]
 pub struct OwnUserNamespace;
 
-/// Refuses a container whose createContainer hook would be nobody on the host. Under crun, where the runtime is known, root
-/// is no better off: a hook in a user namespace is told another bundle than the container's (`/`; seen with 1.8.1).
-pub fn check(spec: &Spec, runtime: Option<&Path>) -> Result<(), OwnUserNamespace> {
-    let is_crun = runtime
-        .and_then(Path::file_name)
-        .is_some_and(|name| name == "crun");
-    match has_own(spec) && (is_crun || !is_root_outside(spec)) {
+/// Refuses a container by its spec if its createContainer hook would be nobody on the host.
+pub fn check(spec: &Spec) -> Result<(), OwnUserNamespace> {
+    match has_own(spec) && !is_root_outside(spec) {
         true => Err(OwnUserNamespace),
         false => Ok(()),
     }
+}
+
+/// Refuses it by its first process, as a createRuntime hook knows it. crun tells the hooks of such a container another bundle
+/// than its own (`/`; seen with 1.8.1): there root is no better off. What cannot be read here the later looks miss.
+pub fn check_process(pid: i32, bundle: &Path) -> Result<(), OwnUserNamespace> {
+    let namespace =
+        |process: &str| std::fs::metadata(format!("/proc/{process}/ns/user")).map(|file| file.ino());
+    let (Ok(own), Ok(its)) = (namespace("self"), namespace(&pid.to_string())) else {
+        return Ok(());
+    };
+    if own == its {
+        return Ok(());
+    }
+    let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap_or_default();
+    match maps_root_to_root(&map) && bundle.join("config.json").exists() {
+        true => Ok(()),
+        false => Err(OwnUserNamespace),
+    }
+}
+
+/// Lines of inside, outside, count. Source: user_namespaces(7).
+fn maps_root_to_root(map: &str) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace();
+        (numbers.next(), numbers.next()) == (Some("0"), Some("0"))
+    })
 }
 
 fn has_own(spec: &Spec) -> bool {
@@ -61,8 +84,7 @@ mod tests {
         // keep-id: root of the container is an unprivileged id outside.
         let kept = json!([{"containerID": 0, "hostID": 1, "size": 1000}, {"containerID": 1000, "hostID": 0, "size": 1}]);
         let rootless_container = json!([{"containerID": 1000, "hostID": 0, "size": 1}]);
-        let refused =
-            |namespaces: &[Value], mappings: &Value| check(&spec(namespaces, mappings), None).is_err();
+        let refused = |namespaces: &[Value], mappings: &Value| check(&spec(namespaces, mappings)).is_err();
         assert!(refused(&user, &mapped(100_000)));
         assert!(refused(&user, &kept) && refused(&user, &rootless_container));
         assert!(!refused(&user, &mapped(0)));
@@ -71,11 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn under_crun_no_root_can() {
-        let user = [json!({"type": "user"})];
-        let spec = spec(&user, &json!([{"containerID": 0, "hostID": 0, "size": 5000}]));
-        let by = |runtime: &str| check(&spec, Some(Path::new(runtime)));
-        assert_eq!(by("/usr/bin/crun"), Err(OwnUserNamespace));
-        assert_eq!(by("/usr/sbin/runc"), Ok(()));
+    fn a_process_of_this_namespace_is_no_stranger_whatever_is_said_of_its_bundle() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(check_process(own, Path::new("/")), Ok(()));
+    }
+
+    #[test]
+    fn a_map_of_ids_says_who_root_is_outside() {
+        assert!(maps_root_to_root("         0          0 4294967295\n"));
+        assert!(maps_root_to_root("1000 5 1\n0 0 1\n"));
+        assert!(!maps_root_to_root("         0     100000       5000\n") && !maps_root_to_root(""));
     }
 }

@@ -5,8 +5,6 @@
 //!                  the container's files too, where no createContainer hook looks at them
 //! ```
 
-use std::path::PathBuf;
-
 use crate::apply::claims::{self, Claims};
 use crate::apply::in_force::NotInForce;
 use crate::apply::{conflicts, in_force, spec, user_namespace};
@@ -43,15 +41,15 @@ fn check_and_claim(host: &Host, slice: &str, state: &State) -> Result<(), Comman
     let pid = state.pid.filter(|pid| *pid > 0).ok_or_else(|| missing("pid"))?;
     let bundle = state.bundle.as_deref().ok_or_else(|| missing("bundle"))?;
     let edits = read_edits(host, slice)?;
+    if edits.has_hook(HookStage::CreateContainer) {
+        user_namespace::check_process(pid, bundle)?;
+    }
     let not_in_force = |source| CommandError::NotInForce {
         slice: slice.to_owned(),
         source,
     };
     let spec = in_force::read_spec(bundle).map_err(not_in_force)?;
     Claims::of(&spec).check()?;
-    if edits.has_hook(HookStage::CreateContainer) {
-        user_namespace::check(&spec, runtime().as_deref())?;
-    }
     let record = host.ledger().record(slice)?;
     if matches!(record.holder, Holder::Named | Holder::Pod { .. }) {
         check_joined(&record, &edits, &spec)?;
@@ -76,12 +74,6 @@ fn check_and_claim(host: &Host, slice: &str, state: &State) -> Result<(), Comman
         pid,
     };
     brokered::claim(host, slice, (claim, &spec))
-}
-
-/// The program of the runtime that called this hook, where it may be known.
-fn runtime() -> Option<PathBuf> {
-    let parent = nix::unistd::getppid();
-    std::fs::read_link(format!("/proc/{parent}/exe")).ok()
 }
 
 /// The kernel's limit of memory, where it has one: written unless the runtime has done so by the spec, and looked at.

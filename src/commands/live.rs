@@ -61,7 +61,7 @@ pub fn create_runtime(host: &Host) -> Result<(), CommandError> {
         return Ok(());
     };
     Claims::of(&called.spec).check_annotations()?;
-    user_namespace::check(&called.spec, None)?;
+    user_namespace::check(&called.spec)?;
     let pid = called
         .state
         .pid

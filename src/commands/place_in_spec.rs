@@ -88,7 +88,7 @@ pub fn place(
     asker: &Asker<'_>,
 ) -> Result<String, CommandError> {
     if asker.hooks.contains(&HookStage::CreateContainer) {
-        user_namespace::check(config, None)?;
+        user_namespace::check(config)?;
     }
     let preload = preload::read(config, asker.bundle)?;
     let coverage = coverage::of_spec(config, asker.bundle);
