@@ -215,48 +215,6 @@ GIB=$((1024 * 1024 * 1024))
     no_slice_is_left
 }
 
-# in_user_namespace MAPPING OPTION…: a container whose image any user may use, below $WORK.
-in_user_namespace() {
-    local map=$1
-    shift
-    if [ ! -d "$WORK/anybodys" ]; then
-        . "$PROJECT/tests/e2e/engine.bash"
-        image_tree "$WORK/anybodys"
-        mkdir -p "$WORK/anybodys/run/sdg"
-        chmod -R a+rwX "$WORK"
-    fi
-    podman_run "$SDG_RUNTIME" "$HOOKS" --rm "--uidmap=$map" "--gidmap=$map" "$@" --volume "$SDG_ROOTFS/usr:/usr:ro" \
-        --volume "$PROJECT/target/e2e/bin:/opt/sdg:ro" --rootfs "$WORK/anybodys" /opt/sdg/hip-mem
-}
-
-@test "a refusal in a user namespace says why, whatever the runtime, and leaves nothing behind" {
-    local reason="sdg: a container with a user namespace of its own cannot have a slice here: "
-    run in_user_namespace 0:100000:5000 --annotation=sdg.memory=4Gi --annotation=sdg.compute=100m
-    echo "$output"
-    [ "$status" -ne 0 ]
-    [ "$(grep -cF "$reason" <<<"$output")" -eq 1 ]
-    no_slice_is_left
-    # Podman's precreate hook is not asked where a slice has a name: the runtime's own hook says so.
-    echo "cdi_dir = \"/etc/cdi\"" >"$WORK/config.toml"
-    OPTIONS+=(--config "$WORK/config.toml")
-    sdg slice create "--name=users-$ID" --memory=4Gi --compute=100m
-    run in_user_namespace 0:100000:5000 "--device=sdg.exostellar.io/slice=users-$ID"
-    echo "$output"
-    [ "$status" -ne 0 ]
-    [ "$(grep -cF "$reason" <<<"$output")" -eq 1 ]
-    # Its root is the host's: runc's hooks can look, and crun's are not told where.
-    run in_user_namespace 0:0:5000 "--device=sdg.exostellar.io/slice=users-$ID"
-    echo "$output"
-    if [ "$SDG_RUNTIME" = crun ]; then
-        [ "$status" -ne 0 ]
-        [ "$(grep -cF "$reason" <<<"$output")" -eq 1 ]
-    else
-        [ "$status" -eq 0 ]
-        [ "$(step memory total)" -eq $((4 * GIB)) ]
-    fi
-    sdg slice delete "users-$ID"
-}
-
 INIT=(--init "--init-path=$PROJECT/target/e2e/bin/raw-init")
 
 @test "a container that the shim does not get into is refused with the reason, and starts where it is allowed" {
