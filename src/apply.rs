@@ -7,3 +7,4 @@ pub mod in_force;
 pub mod live;
 pub mod seccomp;
 pub mod spec;
+pub mod user_namespace;

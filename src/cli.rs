@@ -25,7 +25,7 @@ pub struct Cli {
 /// Where things are.
 #[derive(Clone, Debug, Args)]
 pub struct PlaceOptions {
-    /// Where /sys and /dev are read [default: /]
+    /// Where /sys, with cgroups in it, and /dev are read [default: /]
     #[arg(long, global = true, value_name = "DIR")]
     pub sysroot: Option<PathBuf>,
     /// Where the ledger is [default: /run/sdg]

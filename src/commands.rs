@@ -89,6 +89,9 @@ pub enum CommandError {
     /// The container's config has a way past the slice.
     #[error(transparent)]
     Conflict(#[from] crate::apply::conflicts::Conflict),
+    /// Nobody could look whether its slice is in force.
+    #[error(transparent)]
+    UserNamespace(#[from] crate::apply::user_namespace::OwnUserNamespace),
     /// The edits.
     #[error(transparent)]
     Apply(#[from] crate::apply::spec::ApplyError),

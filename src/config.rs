@@ -95,7 +95,7 @@ impl Default for Config {
             reserved_memory: 512 << 20,
             claim_grace: 30,
             claim_timeout: 600,
-            lock_timeout: 10,
+            lock_timeout: 25,
             runtime: None,
             cdi_dir: None,
             enforcement: Enforcement::default(),

@@ -18,8 +18,6 @@ use crate::placement::GpuGrant;
 
 pub use cgroup::{CgroupError, Outcome, container_cgroup, of_process, prepare, put_in_force};
 
-/// Where cgroup v2 is mounted.
-pub const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// The guarantee.
 pub const MIN: &str = "dmem.min";
 /// The limit.

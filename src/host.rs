@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::cgroups;
 use crate::config::{self, Config, ConfigError};
 use crate::edits::ProgramCall;
 use crate::files::{below, normalized};
@@ -18,7 +19,7 @@ pub const DEFAULT_STATE: &str = "/run/sdg";
 /// What `--sysroot`, `--state` and `--config` say, absent where they were not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Where /sys and /dev are read.
+    /// Where /sys, cgroups in it, and /dev are read.
     pub sysroot: Option<PathBuf>,
     /// Where the ledger is.
     pub state: Option<PathBuf>,
@@ -29,7 +30,7 @@ pub struct Places {
 /// Places and choices, read once for a command.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Where /sys and /dev are read; absolute.
+    /// Where /sys, cgroups in it, and /dev are read; absolute.
     pub sysroot: PathBuf,
     /// Where the ledger is; absolute.
     pub state: PathBuf,
@@ -131,6 +132,11 @@ impl Host {
     /// Where the agent places slices for ordinary users.
     pub fn broker_socket(&self) -> PathBuf {
         self.state.join(crate::broker::SOCKET)
+    }
+
+    /// Where cgroups are.
+    pub fn cgroups(&self) -> PathBuf {
+        cgroups::root(&self.sysroot)
     }
 
     /// Where CDI files are. A simulated node's are not put where the machine's engines look, unless somebody says so.

@@ -9,6 +9,7 @@
 pub mod apply;
 pub mod broker;
 pub mod cdi;
+pub mod cgroups;
 pub mod cli;
 pub mod commands;
 pub mod compute;

@@ -191,6 +191,32 @@ pub fn duplicate_of(pid: Pid, descriptor: RawFd) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), descriptor, 0) })
 }
 
+/// The process that connected a Unix socket or made the pair that it is one of (SO_PEERCRED).
+pub fn peer_process(socket: &impl AsRawFd) -> io::Result<Pid> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes into a structure of that size.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &mut size,
+        )
+    };
+    match result {
+        // Another pid namespace's process has no number here.
+        0 if peer.pid > 0 => Ok(Pid::from_raw(peer.pid)),
+        0 => Err(io::ErrorKind::NotFound.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Supplementary groups of whoever connected a Unix socket, as they were then (SO_PEERGROUPS, Linux 4.13): real ones, also
 /// where the peer's user namespace does not know them.
 pub fn peer_groups(socket: &impl AsRawFd) -> io::Result<Vec<u32>> {
@@ -297,6 +323,13 @@ mod tests {
         duplicate.write_all(b"line").unwrap();
         assert_eq!(file.stream_position().unwrap(), 4);
         assert!(duplicate_of(Pid::this(), 1 << 20).is_err());
+    }
+
+    #[test]
+    fn a_pair_is_of_the_process_that_made_it() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(peer_process(&one).unwrap(), Pid::this());
+        assert!(peer_process(&File::open("/dev/null").unwrap()).is_err());
     }
 
     #[test]

@@ -9,14 +9,17 @@
 mod sandbox;
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use sandbox::{Sandbox, stderr};
+use sdg::broker::client::BrokerError;
+use sdg::config::Watchdog;
 use sdg::doctor::engines::Engines;
 use sdg::doctor::kernel::Kernel;
-use sdg::doctor::layers::Layers;
+use sdg::doctor::layers::{Agent, Layers, Seen};
 use sdg::doctor::machine::Machine;
 use sdg::doctor::{Check, State, page, works};
 use sdg::engines::Programs;
@@ -97,11 +100,15 @@ fn kernel_tree() -> tempfile::TempDir {
     root
 }
 
+fn kernel(root: &Path) -> Kernel {
+    Kernel::read(root, &root.join("sys/fs/cgroup"))
+}
+
 #[test]
 fn the_kernels_features() {
     let tree = kernel_tree();
     let root = tree.path();
-    let checks = || Kernel::read(root).checks();
+    let checks = || kernel(root).checks();
     assert!(
         checks().iter().all(|check| check.state == State::Good),
         "{:?}",
@@ -141,12 +148,12 @@ fn seccomp_and_openat2() {
         "kill_process trap allow\n",
     );
     bad(
-        &Kernel::read(tree.path()).checks(),
+        &kernel(tree.path()).checks(),
         "seccomp",
         State::Absent,
         "CONFIG_SECCOMP_FILTER",
     );
-    let mut kernel = Kernel::read(tree.path());
+    let mut kernel = kernel(tree.path());
     kernel.openat2 = false;
     bad(&kernel.checks(), "openat2", State::Absent, "Linux 5.6");
 }
@@ -266,7 +273,7 @@ fn host(sandbox: &Sandbox) -> Host {
 fn layers_and_what_each_needs() {
     let sandbox = Sandbox::new("mi300x", &[]);
     let tree = kernel_tree();
-    let checks = |sandbox: &Sandbox| Layers::read(&host(sandbox), &Kernel::read(tree.path())).checks();
+    let checks = |sandbox: &Sandbox| Layers::read(&host(sandbox), &kernel(tree.path())).checks();
     bad(
         &checks(&sandbox),
         "agent",
@@ -309,12 +316,96 @@ fn layers_and_what_each_needs() {
 }
 
 #[test]
+fn what_the_watchdog_would_do_is_not_done_without_the_agent() {
+    let sandbox = Sandbox::new("mi300x", &[]);
+    let tree = kernel_tree();
+    let checks = || Layers::read(&host(&sandbox), &kernel(tree.path())).checks();
+    bad(
+        &checks(),
+        "watchdog",
+        State::Absent,
+        "systemctl enable --now sdg-agent",
+    );
+    let found = |setting: &str| {
+        sandbox.configure(setting);
+        check(&checks(), "watchdog").found.clone()
+    };
+    assert_eq!(
+        found(""),
+        "watchdog = \"kill\", but sdg-agent, which would do it, does not run"
+    );
+    assert!(found("watchdog = \"log\"\n").starts_with("watchdog = \"log\", but sdg-agent"));
+    std::fs::create_dir_all(sandbox.path("state")).unwrap();
+    let _agent = UnixListener::bind(host(&sandbox).guard_socket()).unwrap();
+    assert_eq!(
+        found("watchdog = \"log\"\n"),
+        "a process that has more than its slice is told of in the agent's log"
+    );
+    assert_eq!(found(""), "a process that has more than its slice is killed");
+    assert!(found("watchdog = \"off\"\n").contains("nobody looks"));
+    bad(&checks(), "watchdog", State::Absent, "watchdog = \"kill\"");
+}
+
+#[test]
+fn an_ordinary_user_is_told_one_thing_of_the_agent() {
+    let forbidden = || Err(io::Error::from(io::ErrorKind::PermissionDenied));
+    let refused = || Err(BrokerError::Refused("user 65534 is no member".to_owned()));
+    let absent = || {
+        Err(BrokerError::Absent {
+            socket: "/run/sdg/broker.sock".into(),
+            source: io::Error::from(io::ErrorKind::NotFound),
+        })
+    };
+    // Whoever is refused has been answered.
+    for (broker, seen) in [
+        (Ok(()), Agent::Answers),
+        (refused(), Agent::Answers),
+        (absent(), Agent::Unseen),
+    ] {
+        assert_eq!(Agent::of(&forbidden(), Some(&broker)), seen, "{broker:?}");
+    }
+    let nobody = Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+    assert_eq!(Agent::of(&nobody, Some(&absent())), Agent::Silent);
+    assert_eq!(Agent::of(&nobody, None), Agent::Silent);
+
+    let layers = |agent, slices, broker: Result<(), String>| Layers {
+        shim: Ok("/usr/lib/sdg/libsdg.so".into()),
+        ledger: Err("/run/sdg: Permission denied".to_owned()),
+        broker: Some(broker),
+        slices: Ok(slices),
+        agent,
+        watchdog: Watchdog::Kill,
+        dmem: true,
+        user_notification: true,
+        allow_uncovered: false,
+    };
+    let checks = layers(Agent::Answers, Seen::Own(2), Ok(())).checks();
+    assert!(works(&checks), "{checks:?}");
+    for (name, found) in [
+        (
+            "ledger",
+            "root's: the broker of sdg-agent places slices for this user",
+        ),
+        ("slices", "2 of this user's"),
+        ("agent", "answers"),
+        ("guarded", "for root's slices that ask for it"),
+        ("watchdog", "a process that has more than its slice is killed"),
+    ] {
+        assert_eq!(check(&checks, name).found, found);
+    }
+    let checks = layers(Agent::Unseen, Seen::Nothing, Err("no broker answers".to_owned())).checks();
+    for name in ["slices", "agent", "guarded", "watchdog"] {
+        assert_eq!(check(&checks, name).found, "root's to see");
+    }
+}
+
+#[test]
 fn a_ledger_that_cannot_be_written() {
     let sandbox = Sandbox::new("mi300x", &[]);
     let mut host = host(&sandbox);
     // Not even root makes a directory there.
     host.state = sandbox.path("libsdg.so").join("state");
-    let checks = Layers::read(&host, &Kernel::read(Path::new("/"))).checks();
+    let checks = Layers::read(&host, &kernel(Path::new("/"))).checks();
     bad(&checks, "ledger", State::Broken, "run as root");
 }
 

@@ -94,6 +94,24 @@ fn a_config_without_our_keys_comes_back_byte_for_byte() {
 }
 
 #[test]
+fn a_user_namespace_in_which_nobody_could_look_is_refused_before_anything_is_placed() {
+    let container = Container::new();
+    let mut config = container.standard();
+    let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "user"}));
+    config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 5000}]);
+    let refusal = container.refusal(&config);
+    assert!(
+        refusal.starts_with("sdg: a container with a user namespace of its own cannot have a slice here: ")
+            && refusal.contains("leave out --userns"),
+        "{refusal}"
+    );
+    // Its root is the host's: its hooks can look.
+    config["linux"]["uidMappings"][0]["hostID"] = json!(0);
+    container.edit(&config);
+}
+
+#[test]
 fn the_slice_is_in_the_config_and_everything_else_is_as_it_was() {
     let container = Container::new();
     let mut config = container.standard();

@@ -157,6 +157,7 @@ fn a_container_is_known_by_its_id_after_its_stop_and_by_what_ran_in_it() {
     used(&sandbox, &id, (19 * GI, 3));
     let listed = text(&sandbox.run(&["slice", "show", &CONTAINER[..12]]));
     assert!(listed.contains(&id), "while it is there: {listed}");
+    assert!(listed.contains(&format!("  {}  ", &CONTAINER[..12])), "{listed}");
     text(&poststop(&sandbox, &id));
     for name in [CONTAINER, &CONTAINER[..12], &id, "vllm"] {
         let ended = sandbox.json(&["slice", "show", name, "--json"]);
@@ -205,6 +206,8 @@ fn a_pods_slice_is_written_down_when_the_pod_is_gone_and_one_that_never_began_is
         process: None,
     };
     let id = place(&sandbox, pod);
+    let listed = text(&sandbox.run(&["slice", "list"]));
+    assert!(listed.contains("  default/llama-0  "), "{listed}");
     used(&sandbox, &id, (2 * GI, 0));
     assert_eq!(
         lifecycle::pod::release(&host(&sandbox), "s").unwrap(),
@@ -223,6 +226,8 @@ fn a_pods_slice_is_written_down_when_the_pod_is_gone_and_one_that_never_began_is
         (&ended["id"], &ended["peak_memory_bytes"]),
         (&json!(id), &json!(2 * GI))
     );
+    let over = text(&sandbox.run(&["slice", "history"]));
+    assert!(over.contains("  default/llama-0  "), "{over}");
 }
 
 #[test]

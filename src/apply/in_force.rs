@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::apply::device_rule::DeviceRule;
 use crate::apply::seccomp;
+use crate::cgroups::v1_devices_file;
 use crate::edits::{BindMount, ContainerEdits, HookStage};
 use crate::oci::beneath::{self, LastLink};
 use crate::oci::config::Spec;
@@ -179,17 +180,17 @@ fn check_mount(mount: &BindMount, root: &Root) -> Result<(), NotInForce> {
 }
 
 /// Checks cgroup v1's list of devices. On v2 the rules are a program in the kernel that cannot be read back.
-pub fn check_devices(edits: &ContainerEdits, pid: i32) -> Result<(), NotInForce> {
+pub fn check_devices(edits: &ContainerEdits, pid: i32, cgroups: &Path) -> Result<(), NotInForce> {
     let path = format!("/proc/{pid}/cgroup");
     let wrong = |reason: String| NotInForce::Cgroup { reason };
-    let cgroups =
+    let lines =
         std::fs::read_to_string(&path).map_err(|error| wrong(format!("is unknown: read {path}: {error}")))?;
-    let Some(cgroup) = v1_devices(&cgroups) else {
+    let Some(cgroup) = v1_devices(&lines) else {
         return Ok(());
     };
-    let list = format!("/sys/fs/cgroup/devices{cgroup}/devices.list");
-    let text =
-        std::fs::read_to_string(&list).map_err(|error| wrong(format!("is unknown: read {list}: {error}")))?;
+    let list = v1_devices_file(cgroups, cgroup, "devices.list");
+    let text = std::fs::read_to_string(&list)
+        .map_err(|error| wrong(format!("is unknown: read {}: {error}", list.display())))?;
     let rules: Vec<DeviceRule> = text.lines().filter_map(DeviceRule::from_cgroup).collect();
     if let Some(rule) = rules.iter().find(|rule| rule.reaches_past(&edits.devices)) {
         return Err(wrong(format!(

@@ -17,6 +17,7 @@ use pathrs::flags::OpenFlags;
 use pathrs::{InodeType, Root};
 
 use crate::apply::in_force::v1_devices;
+use crate::cgroups::v1_devices_file;
 use crate::edits::ContainerEdits;
 use crate::inventory::DeviceFile;
 use crate::oci::beneath;
@@ -43,22 +44,22 @@ pub enum LiveError {
 }
 
 /// Lets a container's processes open their devices.
-pub fn allow_devices(edits: &ContainerEdits, pid: i32) -> Result<(), LiveError> {
+pub fn allow_devices(edits: &ContainerEdits, pid: i32, cgroups: &Path) -> Result<(), LiveError> {
     let path = format!("/proc/{pid}/cgroup");
-    let cgroups =
+    let lines =
         std::fs::read_to_string(&path).map_err(|error| LiveError::Cgroup(format!("read {path}: {error}")))?;
-    let cgroup = v1_devices(&cgroups).ok_or_else(|| {
+    let cgroup = v1_devices(&lines).ok_or_else(|| {
         LiveError::Cgroup(
             "cgroup v2 takes device rules from the container's config alone, which a hook cannot change: use the \
              runtime handler sdg (RuntimeClass), which `sdg setup crio` has set up"
                 .to_owned(),
         )
     })?;
-    let file = format!("/sys/fs/cgroup/devices{cgroup}/devices.allow");
+    let file = v1_devices_file(cgroups, cgroup, "devices.allow");
     for device in &edits.devices {
         let rule = format!("c {}:{} rwm", device.major, device.minor);
         std::fs::write(&file, &rule)
-            .map_err(|error| LiveError::Cgroup(format!("write {rule:?} to {file}: {error}")))?;
+            .map_err(|error| LiveError::Cgroup(format!("write {rule:?} to {}: {error}", file.display())))?;
     }
     Ok(())
 }

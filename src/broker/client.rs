@@ -12,8 +12,8 @@ use crate::host::Host;
 use crate::ledger::record::SliceRecord;
 use crate::ledger::store::LedgerError;
 
-/// Longer than the broker waits for the ledger.
-const BEYOND_LOCK: Duration = Duration::from_secs(10);
+/// Longer than the broker waits for the ledger, and both together shorter than an engine waits for the hook: a reason is told.
+const BEYOND_LOCK: Duration = Duration::from_secs(3);
 /// Before a broker is asked again that was busy.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,6 +49,13 @@ pub enum BrokerError {
     /// No.
     #[error("{0}")]
     Refused(String),
+}
+
+impl BrokerError {
+    /// Whether it is an answer, though no good one: then somebody is there.
+    pub fn is_from_the_broker(&self) -> bool {
+        matches!(self, Self::Message(_) | Self::Other | Self::Refused(_))
+    }
 }
 
 /// Asks the broker, again as long as it is busy. A refusal is an error.

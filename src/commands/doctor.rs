@@ -15,7 +15,7 @@ use crate::host::Host;
 /// Looks at everything.
 pub fn run(host: &Host, output: Output) -> Result<(), CommandError> {
     let root = Path::new("/");
-    let kernel = Kernel::read(root);
+    let kernel = Kernel::read(root, &host.cgroups());
     let path = std::env::var_os("PATH").unwrap_or_default();
     let engines = Engines::read(root, &path, &programs(host, true)?);
     let groups = [

@@ -7,7 +7,7 @@
 
 use crate::apply::claims::{self, Claims};
 use crate::apply::in_force::NotInForce;
-use crate::apply::{conflicts, in_force, spec};
+use crate::apply::{conflicts, in_force, spec, user_namespace};
 use crate::commands::hook_create_container::check_coverage;
 use crate::commands::{CommandError, brokered, complain, read_edits, read_state};
 use crate::dmem::Outcome;
@@ -41,6 +41,9 @@ fn check_and_claim(host: &Host, slice: &str, state: &State) -> Result<(), Comman
     let pid = state.pid.filter(|pid| *pid > 0).ok_or_else(|| missing("pid"))?;
     let bundle = state.bundle.as_deref().ok_or_else(|| missing("bundle"))?;
     let edits = read_edits(host, slice)?;
+    if edits.has_hook(HookStage::CreateContainer) {
+        user_namespace::check_process(pid, bundle)?;
+    }
     let not_in_force = |source| CommandError::NotInForce {
         slice: slice.to_owned(),
         source,
@@ -55,7 +58,7 @@ fn check_and_claim(host: &Host, slice: &str, state: &State) -> Result<(), Comman
     // A rootless runtime has no device cgroup: only device nodes that it binds are in the container, which can make none.
     let is_rootless = record.user.is_some();
     if !is_rootless {
-        in_force::check_devices(&edits, pid).map_err(not_in_force)?;
+        in_force::check_devices(&edits, pid, &host.cgroups()).map_err(not_in_force)?;
     }
     if !edits.has_hook(HookStage::CreateContainer) {
         let rootfs = spec.root(bundle).unwrap_or_default();

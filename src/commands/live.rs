@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::apply::claims::Claims;
-use crate::apply::{conflicts, in_force, live};
+use crate::apply::{conflicts, in_force, live, user_namespace};
 use crate::commands::hook_create_container;
 use crate::commands::place_in_spec::{give_up, is_sandbox, request_of};
 use crate::commands::{CommandError, place_slice, read_edits, read_state, workload};
@@ -61,6 +61,7 @@ pub fn create_runtime(host: &Host) -> Result<(), CommandError> {
         return Ok(());
     };
     Claims::of(&called.spec).check_annotations()?;
+    user_namespace::check(&called.spec)?;
     let pid = called
         .state
         .pid
@@ -89,16 +90,17 @@ pub fn create_runtime(host: &Host) -> Result<(), CommandError> {
     let placed = place_slice(host, &inventory, &new)?;
     workload::note(host, &placed.record, &called.spec);
     let held = enforcement::check(coverage, &placed.record, &host.config).map_err(CommandError::from);
-    held.and_then(|()| open_devices(&placed.edits, &called.spec, pid))
+    held.and_then(|()| open_devices(host, &placed.edits, (&called.spec, pid)))
         .inspect_err(|_| give_up(host, &placed.record.id))
 }
 
-fn open_devices(edits: &ContainerEdits, spec: &Spec, pid: i32) -> Result<(), CommandError> {
+fn open_devices(host: &Host, edits: &ContainerEdits, (spec, pid): (&Spec, i32)) -> Result<(), CommandError> {
+    let cgroups = host.cgroups();
     if let Some(conflict) = conflicts::find(spec, &edits.devices) {
         return Err(conflict.into());
     }
-    live::allow_devices(edits, pid)?;
-    in_force::check_devices(edits, pid).map_err(|source| CommandError::NotInForce {
+    live::allow_devices(edits, pid, &cgroups)?;
+    in_force::check_devices(edits, pid, &cgroups).map_err(|source| CommandError::NotInForce {
         slice: edits.slice.clone(),
         source,
     })

@@ -8,9 +8,9 @@
 
 use std::path::Path;
 
-use crate::apply::{conflicts, spec};
+use crate::apply::{conflicts, spec, user_namespace};
 use crate::commands::{CommandError, brokered, complain};
-use crate::dmem::{self, CGROUP_ROOT};
+use crate::dmem;
 use crate::edits::HookStage;
 use crate::host::Host;
 use crate::inventory::{Detail, Inventory};
@@ -87,6 +87,9 @@ pub fn place(
     request: SliceRequest,
     asker: &Asker<'_>,
 ) -> Result<String, CommandError> {
+    if asker.hooks.contains(&HookStage::CreateContainer) {
+        user_namespace::check(config)?;
+    }
     let preload = preload::read(config, asker.bundle)?;
     let coverage = coverage::of_spec(config, asker.bundle);
     let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
@@ -104,7 +107,7 @@ pub fn place(
     };
     let placed = brokered::place(host, &inventory, (&new, config))?;
     let held = enforcement::check(coverage, &placed.record, &host.config).map_err(CommandError::from);
-    match held.and_then(|()| apply(&placed, config)) {
+    match held.and_then(|()| apply(host, &placed, config)) {
         Ok(()) => Ok(placed.record.id),
         Err(error) => {
             give_up(host, &placed.record.id);
@@ -113,12 +116,12 @@ pub fn place(
     }
 }
 
-fn apply(placed: &Placed, config: &mut Spec) -> Result<(), CommandError> {
+fn apply(host: &Host, placed: &Placed, config: &mut Spec) -> Result<(), CommandError> {
     if let Some(conflict) = conflicts::find(config, &placed.edits.devices) {
         return Err(conflict.into());
     }
     let mut edits = placed.edits.clone();
-    if !edits.unified.is_empty() && !cgroups_are_ready(config) {
+    if !edits.unified.is_empty() && !cgroups_are_ready(host, config) {
         // The runtime would stumble over files that are not there. The createRuntime hook writes them, or refuses.
         edits.unified.clear();
     }
@@ -126,9 +129,9 @@ fn apply(placed: &Placed, config: &mut Spec) -> Result<(), CommandError> {
 }
 
 /// Whether the container's cgroup will have the files of the kernel's limit of memory.
-fn cgroups_are_ready(config: &Spec) -> bool {
+fn cgroups_are_ready(host: &Host, config: &Spec) -> bool {
     let path = config.text("/linux/cgroupsPath").unwrap_or_default();
-    dmem::prepare(Path::new(CGROUP_ROOT), path).is_ok_and(|ready| ready)
+    dmem::prepare(&host.cgroups(), path).is_ok_and(|ready| ready)
 }
 
 /// Lets a slice go whose container will not be.

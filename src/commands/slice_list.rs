@@ -5,7 +5,7 @@ use crate::cli::Output;
 use crate::commands::{CommandError, print, print_json, slice_history};
 use crate::host::Host;
 use crate::inventory::{Detail, Inventory};
-use crate::ledger::record::{SliceRecord, is_known_as};
+use crate::ledger::record::{SliceRecord, is_known_as, short_name};
 use crate::ledger::store::LedgerError;
 use crate::listing::{SliceEntry, SliceGpuEntry, history, table};
 use crate::snapshot::{Live, Snapshot};
@@ -117,12 +117,11 @@ fn row(entry: &SliceEntry<'_>, gpu: &SliceGpuEntry<'_>) -> Vec<String> {
         (0, false) => "best effort".to_owned(),
         (units, false) => units.to_string(),
     };
-    let container = entry.container.map(|id| id.chars().take(12).collect());
     vec![
         entry.id.to_owned(),
         entry.name.unwrap_or("-").to_owned(),
         entry.state.to_owned(),
-        container.unwrap_or_else(|| "-".to_owned()),
+        entry.container.map_or("-", short_name).to_owned(),
         gpu.index.to_string(),
         Bytes(gpu.memory_bytes).to_string(),
         Bytes(gpu.memory_limit_bytes).to_string(),

@@ -39,22 +39,21 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Reads it below a root: the machine's own, whatever GPUs are simulated.
-    pub fn read(root: &Path) -> Self {
-        let path = |path: &str| below(root, Path::new(path));
-        let controllers = std::fs::read_to_string(path("/sys/fs/cgroup/cgroup.controllers"));
-        let actions =
-            std::fs::read_to_string(path("/proc/sys/kernel/seccomp/actions_avail")).unwrap_or_default();
+    /// Reads it: below a root, the machine's own, whatever GPUs are simulated; and where cgroups are.
+    pub fn read(root: &Path, cgroups: &Path) -> Self {
+        let controllers = std::fs::read_to_string(cgroups.join("cgroup.controllers"));
+        let actions = below(root, Path::new("/proc/sys/kernel/seccomp/actions_avail"));
+        let actions = std::fs::read_to_string(actions).unwrap_or_default();
         let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC);
         Self {
             cgroups: match &controllers {
                 Ok(_) => Cgroups::V2,
-                Err(_) if path("/sys/fs/cgroup/devices").is_dir() => Cgroups::V1,
+                Err(_) if cgroups.join("devices").is_dir() => Cgroups::V1,
                 Err(_) => Cgroups::None,
             },
-            dmem: dmem::is_available(&path(dmem::CGROUP_ROOT)),
-            dmem_enabled: path("/sys/fs/cgroup/dmem.capacity").exists(),
-            regions: dmem::regions(&path(dmem::CGROUP_ROOT)),
+            dmem: dmem::is_available(cgroups),
+            dmem_enabled: cgroups.join("dmem.capacity").exists(),
+            regions: dmem::regions(cgroups),
             user_notification: has_word(&actions, "user_notif"),
             openat2: openat2(nix::fcntl::AT_FDCWD, root, how).is_ok(),
         }

@@ -1,5 +1,6 @@
 //! Which layers hold a slice here, and what they need.
 
+use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -7,7 +8,9 @@ use nix::unistd::{AccessFlags, access};
 
 use super::kernel::Kernel;
 use super::{Check, State};
+use crate::broker::client::BrokerError;
 use crate::broker::{Ask, client};
+use crate::config::Watchdog;
 use crate::enforcement::{COOPERATIVE, DEVICES, DMEM, GUARDED};
 use crate::host::Host;
 use crate::ledger::store::LedgerError;
@@ -15,6 +18,51 @@ use crate::ledger::store::LedgerError;
 const GROUP: &str = "layers";
 /// Of a slice whose record this version does not understand: nothing can be placed beside it.
 const SPOILED: &str = "stop the container that has it, then delete the slice";
+
+/// What starts the agent, which no installation does.
+const START_AGENT: &str = "systemctl enable --now sdg-agent";
+
+/// Of what an ordinary user cannot know.
+const ROOTS_TO_SEE: &str = "root's to see";
+
+/// What can be said of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// It answers.
+    Answers,
+    /// It does not.
+    Silent,
+    /// Its socket is root's, and no broker of its has spoken: not for this user to say.
+    Unseen,
+}
+
+impl Agent {
+    /// From a connection to the guard's socket, which is root's, and from what the broker said, which is in the same process.
+    pub fn of(guard: &io::Result<()>, broker: Option<&Result<(), BrokerError>>) -> Self {
+        let broker_spoke = match broker {
+            Some(Ok(())) => true,
+            Some(Err(error)) => error.is_from_the_broker(),
+            None => false,
+        };
+        match guard {
+            _ if broker_spoke => Self::Answers,
+            Ok(()) => Self::Answers,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Self::Unseen,
+            Err(_) => Self::Silent,
+        }
+    }
+}
+
+/// The slices that can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// So many, all that there are.
+    All(usize),
+    /// So many that are this user's, by the broker.
+    Own(usize),
+    /// Root's to see.
+    Nothing,
+}
 
 /// What was read.
 #[derive(Debug)]
@@ -25,10 +73,12 @@ pub struct Layers {
     pub ledger: Result<PathBuf, String>,
     /// Whether the broker places slices for this user, who may not write the ledger; or why not. None where he may.
     pub broker: Option<Result<(), String>>,
-    /// How many slices there are, none where that is not to be seen; or which of them is not understood.
-    pub slices: Result<Option<usize>, String>,
+    /// How many slices there are; or which of them is not understood.
+    pub slices: Result<Seen, String>,
     /// Whether the agent answers.
-    pub agent: bool,
+    pub agent: Agent,
+    /// What the agent is to do with a process that has more than its slice.
+    pub watchdog: Watchdog,
     /// Whether the kernel can limit memory of GPUs.
     pub dmem: bool,
     /// Whether filters can ask another process.
@@ -51,19 +101,20 @@ impl Layers {
             Ok(()) => Err(format!("{} is no directory", existing.display())),
             Err(error) => Err(format!("{}: {error}", existing.display())),
         };
-        let greet = || client::ask(host, &Ask::Greet).map(drop);
+        let broker = ledger.is_err().then(|| client::ask(host, &Ask::Greet).map(drop));
+        let guard = UnixStream::connect(host.guard_socket()).map(drop);
         Self {
             shim: host.shim().map_err(|error| error.to_string()),
-            broker: ledger
-                .is_err()
-                .then(|| greet().map_err(|error| error.to_string())),
-            ledger,
-            slices: match host.ledger().records() {
-                Ok(records) => Ok(Some(records.len())),
-                Err(error @ LedgerError::Record { .. }) => Err(error.to_string()),
-                Err(_) => Ok(None),
+            agent: Agent::of(&guard, broker.as_ref()),
+            slices: match (client::visible_records(host), &broker) {
+                (Ok(records), None) => Ok(Seen::All(records.len())),
+                (Ok(records), Some(_)) => Ok(Seen::Own(records.len())),
+                (Err(error @ LedgerError::Record { .. }), _) => Err(error.to_string()),
+                (Err(_), _) => Ok(Seen::Nothing),
             },
-            agent: UnixStream::connect(host.guard_socket()).is_ok(),
+            broker: broker.map(|greeted| greeted.map_err(|error| error.to_string())),
+            ledger,
+            watchdog: host.config.watchdog,
             dmem: !kernel.regions.is_empty(),
             user_notification: kernel.user_notification,
             allow_uncovered: host.config.allow_uncovered_images,
@@ -84,6 +135,7 @@ impl Layers {
             self.dmem(),
             self.agent(),
             self.guarded(),
+            self.watchdog(),
             self.uncovered(),
         ]
     }
@@ -106,8 +158,9 @@ impl Layers {
     fn slices(&self) -> Check {
         let check = |found: String| Check::good(GROUP, "slices", found);
         match &self.slices {
-            Ok(Some(count)) => check(format!("{count} there")),
-            Ok(None) => check("root's to see".to_owned()),
+            Ok(Seen::All(count)) => check(format!("{count} there")),
+            Ok(Seen::Own(count)) => check(format!("{count} of this user's")),
+            Ok(Seen::Nothing) => check(ROOTS_TO_SEE.to_owned()),
             Err(error) => check(error.clone()).with(State::Broken, SPOILED),
         }
     }
@@ -134,18 +187,50 @@ impl Layers {
     fn agent(&self) -> Check {
         let check = |found: &str| Check::good(GROUP, "agent", found);
         match self.agent {
-            true => check("answers"),
-            false => check("does not answer: no guarded slices, no watchdog")
-                .with(State::Absent, "systemctl enable --now sdg-agent"),
+            Agent::Answers => check("answers"),
+            Agent::Unseen => check(ROOTS_TO_SEE),
+            Agent::Silent => {
+                check("does not answer: no guarded slices, no watchdog").with(State::Absent, START_AGENT)
+            }
         }
     }
 
     fn guarded(&self) -> Check {
         let check = |found: &str| Check::good(GROUP, GUARDED, found);
-        match (self.agent, self.user_notification) {
-            (true, true) => check("for slices that ask for it"),
-            (false, true) => check("needs the agent").with(State::Absent, "systemctl enable --now sdg-agent"),
-            (_, false) => check("needs the kernel's seccomp").with(State::Absent, "see kernel, seccomp"),
+        match self.agent {
+            _ if !self.user_notification => {
+                check("needs the kernel's seccomp").with(State::Absent, "see kernel, seccomp")
+            }
+            Agent::Answers if self.broker.is_some() => check("for root's slices that ask for it"),
+            Agent::Answers => check("for slices that ask for it"),
+            Agent::Unseen => check(ROOTS_TO_SEE),
+            Agent::Silent => check("needs the agent").with(State::Absent, START_AGENT),
+        }
+    }
+
+    /// The configuration says what is to be done, and the agent, which no installation starts, does it.
+    fn watchdog(&self) -> Check {
+        let check = |found: &str| Check::good(GROUP, "watchdog", found);
+        let setting = match self.watchdog {
+            Watchdog::Off => {
+                return check(
+                    "watchdog = \"off\": nobody looks for processes that have more than their slice",
+                )
+                .with(State::Absent, "watchdog = \"kill\" in the configuration");
+            }
+            Watchdog::Log => "log",
+            Watchdog::Kill => "kill",
+        };
+        match (self.agent, self.watchdog) {
+            (Agent::Silent, _) => check(&format!(
+                "watchdog = \"{setting}\", but sdg-agent, which would do it, does not run"
+            ))
+            .with(State::Absent, START_AGENT),
+            (Agent::Unseen, _) => check(ROOTS_TO_SEE),
+            (Agent::Answers, Watchdog::Kill) => check("a process that has more than its slice is killed"),
+            (Agent::Answers, _) => {
+                check("a process that has more than its slice is told of in the agent's log")
+            }
         }
     }
 

@@ -63,6 +63,16 @@ impl Holder {
     }
 }
 
+/// What listings call a container or pod: engines' ids are cut as engines cut them, and names are whole, whoever gave them
+/// (a pod's, or the id of a container that a person made with `ctr`).
+pub fn short_name(container: &str) -> &str {
+    let is_id = container.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match container.get(..SHORT_ID) {
+        Some(short) if is_id => short,
+        _ => container,
+    }
+}
+
 /// Whether a person who says this means a container: its id, as much of it as listings show, or a pod's name.
 pub fn is_known_as(container: &str, said: &str) -> bool {
     container == said || (said.len() >= SHORT_ID && container.starts_with(said))
@@ -94,7 +104,21 @@ pub struct SliceRecord {
 
 #[cfg(test)]
 mod tests {
-    use super::is_known_as;
+    use super::{is_known_as, short_name};
+
+    #[test]
+    fn ids_are_cut_and_names_are_whole() {
+        assert_eq!(short_name("544099dab444548a64dea437"), "544099dab444");
+        for name in [
+            "default/face",
+            "deadbeef/cafe-0123456789",
+            "training-of-resnet",
+            "face",
+            "grüße-grüße-grüße",
+        ] {
+            assert_eq!(short_name(name), name);
+        }
+    }
 
     #[test]
     fn containers_are_known_by_their_id_or_as_much_of_it_as_listings_show() {

@@ -1,8 +1,6 @@
 //! The kernel's limit of a slice's memory (dmem.rs), in the cgroups of the containers that have the slice.
 
-use std::path::Path;
-
-use crate::dmem::{self, CGROUP_ROOT, Outcome};
+use crate::dmem::{self, Outcome};
 use crate::enforcement::DMEM;
 use crate::host::Host;
 use crate::inventory::{Detail, Inventory};
@@ -12,15 +10,16 @@ use crate::lifecycle::LifecycleError;
 
 /// Puts a slice's limits in force for the container of a process. None: the kernel here cannot limit its GPUs.
 pub fn limit(host: &Host, record: &SliceRecord, pid: i32) -> Result<Option<Outcome>, LifecycleError> {
-    let root = Path::new(CGROUP_ROOT);
-    if dmem::regions(root).is_empty() {
+    let root = host.cgroups();
+    let regions = dmem::regions(&root);
+    if regions.is_empty() {
         return Ok(None);
     }
     let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
-    let Some(limits) = dmem::limits(&record.gpus, &inventory, &dmem::regions(root)) else {
+    let Some(limits) = dmem::limits(&record.gpus, &inventory, &regions) else {
         return Ok(None);
     };
-    Ok(Some(dmem::put_in_force(root, &dmem::of_process(pid)?, &limits)?))
+    Ok(Some(dmem::put_in_force(&root, &dmem::of_process(pid)?, &limits)?))
 }
 
 /// Puts a slice's limits in force for all its containers that run. Says whether one of them uses more than it may now:

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::compute::mask::CuMask;
 use crate::counters::{self, Counters, Reason};
-use crate::dmem::{self, CGROUP_ROOT, Limit};
+use crate::dmem::{self, Limit};
 use crate::edits::{self, ContainerEdits, EDITS_FILE, EditInputs, Guard, HookStage, PRELOAD_FILE};
 use crate::enforcement::{self, Holding};
 use crate::files::write_whole;
@@ -138,7 +138,7 @@ fn try_place(
         }
         // The cgroups of a user are his own: he could take back what is written there, and give himself guarantees.
         let regions = match new.user {
-            None => dmem::enabled_regions(Path::new(CGROUP_ROOT)),
+            None => dmem::enabled_regions(&host.cgroups()),
             Some(_) => Vec::new(),
         };
         let kernel = dmem::limits(&placement.grants, inventory, &regions);

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::table;
 use crate::ledger::history::Ended;
+use crate::ledger::record::short_name;
 use crate::sizing::History;
 use crate::units::{Bytes, span};
 
@@ -119,13 +120,12 @@ pub fn ended_table(all: &[Ended], now: u64) -> String {
 fn row(ended: &Ended, now: u64) -> Vec<String> {
     let entry = EndedEntry::from(ended);
     let name = entry.name.or(entry.kubernetes);
-    let container = entry.container.map(|id| id.chars().take(12).collect());
     let gpus: Vec<String> = entry.gpus.iter().map(|gpu| gpu.index.to_string()).collect();
     let bytes = |bytes: Option<u64>| bytes.map_or("-".to_owned(), |bytes| Bytes(bytes).to_string());
     vec![
         entry.id.to_owned(),
         name.unwrap_or("-").to_owned(),
-        container.unwrap_or_else(|| "-".to_owned()),
+        entry.container.map_or("-", short_name).to_owned(),
         entry.program.unwrap_or("-").to_owned(),
         format!("{} ago", span(now.saturating_sub(ended.ended))),
         span(ended.ended.saturating_sub(ended.created)),

@@ -4,7 +4,7 @@ use super::bar::SliceMemory;
 use super::letters::Letters;
 use super::strip::{Mark, UnitMap};
 use crate::inventory::Gpu;
-use crate::ledger::record::{Holder, SHORT_ID};
+use crate::ledger::record::{self, Holder};
 use crate::snapshot::sums::{MemorySums, UnitSums};
 use crate::snapshot::{SliceNow, Snapshot};
 
@@ -121,7 +121,7 @@ impl SliceRow {
 
 /// Whose a slice is.
 pub fn owner(slice: &SliceNow) -> String {
-    let short = |container: &String| container.chars().take(SHORT_ID).collect();
+    let short = |container: &String| record::short_name(container).to_owned();
     let user = match &slice.record.holder {
         Holder::Container { container, .. } => Some(short(container)),
         Holder::Placed { container, .. } => container.as_ref().map(short),

@@ -13,7 +13,8 @@ SLICE=(--annotation=sdg.memory=20Gi --annotation=sdg.compute=250m)
 GUARDED=("${SLICE[@]}" --annotation=sdg.enforcement=guarded)
 # A shell's function: two HIP programs together want more than the slice (one that wanted it alone HIP would refuse, which
 # sees a GPU of 20 GiB); the status of the first that ends.
-TWO='two() { "$@" /opt/sdg/hip-hold 15G & "$@" /opt/sdg/hip-hold 15G & wait -n; local status=$?; kill -9 %1 %2; wait; return $status; }'
+TWO='two() { "$@" /opt/sdg/hip-hold 15G & local one=$!; "$@" /opt/sdg/hip-hold 15G & local other=$!
+    wait -n; local status=$?; kill -9 $one $other; wait $one $other; return $status; }'
 
 # With the guard, and with the watchdog alone: "refused" at the call, "killed" within the time of grace, "nothing": it got
 # what it wanted.
@@ -147,7 +148,7 @@ all_adversaries() {
         /opt/sdg/raw-kfd 1048576; echo "ended $?"' >"$WORK/out" 2>&1 &
     wait_for "the container" grep -q ready "$WORK/out"
     kill -9 "$AGENT"
-    wait "$AGENT" || true
+    ended_with 137 "$AGENT"
     AGENT=
     touch "$WORK/shared/go"
     wait_for "the program's end" grep -q ended "$WORK/out"

@@ -60,10 +60,11 @@ task() {
 
 @test "ctr: a killed container leaves no slice" {
     task ctr-killed --annotation sdg.memory=20Gi -- /opt/sdg/hip-hold 1G >"$WORK/out" 2>&1 3>&- &
+    local task=$!
     wait_for "the program to hold its memory" grep -q holding "$WORK/out"
     [ "$(slices | jq -r '.[0].container')" = ctr-killed ]
     ctr task kill --signal KILL ctr-killed
-    wait
+    ended_with 137 "$task"
     wait_for "the slice to be released" no_slice_is_left
 }
 

@@ -2,6 +2,7 @@
 #   SDG_SYSROOT  the simulated node, SDG_DIST  what `make build` laid out, SDG_ROOTFS  ROCm's root file system
 
 . "$PROJECT/scripts/podman.bash"
+. "$PROJECT/tests/e2e/ended.bash"
 
 SDG=$SDG_DIST/usr/bin/sdg
 GIB=$((1024 * 1024 * 1024))

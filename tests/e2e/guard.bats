@@ -23,7 +23,7 @@ asked() { container "${GUARDED[@]}" /opt/sdg/raw-guarded ask "$GPU_ID" "$1"; }
     local container=$!
     wait_for "the container" grep -q ready "$WORK/out"
     kill -9 "$AGENT"
-    wait "$AGENT" || true
+    ended_with 137 "$AGENT"
     AGENT=
     touch "$WORK/shared/go"
     wait "$container" || { cat "$WORK/out"; return 1; }

@@ -48,6 +48,7 @@ timed() {
 
 @test "a loop of kernels has its mask halved and back: its queues have it at once, its throughput follows, nothing fails" {
     container --name=sdg-live-$ID --annotation=sdg.memory=4Gi --annotation=sdg.compute=444m /opt/sdg/hip-loop 2 >"$WORK/out" &
+    local container=$!
     wait_for "the loop" loops "$WORK/out"
     id=$(slices | jq -r '.[0].id')
     every_queue_has 128
@@ -70,16 +71,18 @@ timed() {
     # is the machine's matter.
     [ $((halving - unchanged)) -lt 50000 ]
     engine kill --signal TERM sdg-live-$ID
-    wait
+    ended_with 0 "$container"
     tail -n 1 "$WORK/out" | jq -e '.passed'
 }
 
 @test "a new guarantee takes lent units from 8 processes in 4 containers before it is there, and gives them back" {
+    local containers=()
     for number in 1 2 3 4; do
         container --name=sdg-lent$number-$ID --annotation=sdg.memory=2Gi --annotation=sdg.compute=100m \
             --annotation=sdg.computeLimit=223m /bin/sh -c 'trap "kill -TERM \$one \$two" TERM
                 /opt/sdg/hip-loop 1 & one=$!; /opt/sdg/hip-loop 1 & two=$!
-                wait; wait $one && wait $two' >"$WORK/out$number" &
+                wait $one; wait $one && wait $two' >"$WORK/out$number" &
+        containers+=($!)
     done
     for number in 1 2 3 4; do
         wait_for "the loops of container $number" both_loop "$WORK/out$number"
@@ -97,7 +100,7 @@ timed() {
     for number in 1 2 3 4; do
         engine kill --signal TERM "sdg-lent$number-$ID"
     done
-    wait
+    ended_with 0 "${containers[@]}"
     for number in 1 2 3 4; do
         [ "$(grep -c '"passed":true' "$WORK/out$number")" -eq 2 ]
     done
@@ -106,6 +109,7 @@ timed() {
 @test "a process that is stopped is warned of and does not hold up a new guarantee" {
     container --name=sdg-stopped-$ID --annotation=sdg.memory=2Gi --annotation=sdg.compute=100m --annotation=sdg.computeLimit=1000m \
         /opt/sdg/hip-loop 1 >"$WORK/out" &
+    local container=$!
     wait_for "the loop" loops "$WORK/out"
     local stopped
     stopped=$(slices | jq -r '.[0].id')
@@ -118,12 +122,13 @@ timed() {
     few() { live_masks | jq -e 'all(.[]; .units < 200)' >/dev/null; }
     wait_for "the process to take them when it runs again" few
     engine kill --signal TERM sdg-stopped-$ID
-    wait
+    ended_with 0 "$container"
 }
 
 @test "lent memory in use makes a guarantee that needs it fail, with its holder's name; freed, it can be had" {
     container --name=sdg-burst-$ID --annotation=sdg.memory=10Gi --annotation=sdg.memoryLimit=150Gi --annotation=sdg.compute=100m \
         /opt/sdg/hip-hold 120G >"$WORK/out" &
+    local first=$!
     wait_for "the burst" holds "$WORK/out"
     burst=$(slices | jq -r '.[0].id')
     run container --annotation=sdg.memory=100Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 90G
@@ -134,16 +139,18 @@ timed() {
     engine kill --signal USR1 sdg-burst-$ID
     wait_for "the memory to be freed" grep -q freed "$WORK/out"
     container --name=sdg-next-$ID --annotation=sdg.memory=100Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 95G >"$WORK/next" &
+    local next=$!
     wait_for "the guarantee" holds "$WORK/next"
     # What is left is lent to the first again, and no more than is left.
     slices | jq -e --argjson gib $GIB '.[0].gpus[0].memory_available_bytes
         | . > 10 * $gib and . < 92 * $gib'
     engine kill --signal TERM sdg-burst-$ID sdg-next-$ID
-    wait
+    ended_with 0 "$first" "$next"
 }
 
 @test "a shrink below what is in use is refused, or waits until it is freed; show says what would do" {
     container --name=sdg-shrunk-$ID --annotation=sdg.memory=20Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 12900M >"$WORK/out" &
+    local container=$!
     wait_for "the program" holds "$WORK/out"
     id=$(slices | jq -r '.[0].id')
     run sdg slice resize "$id" --memory 4Gi --compute 250m
@@ -162,5 +169,5 @@ timed() {
     [ "$(slices | jq -c '.[0].gpus[0] | [.memory_bytes, .compute_units]')" = "[$((4 * GIB)),72]" ]
     every_queue_has 72
     engine kill --signal TERM sdg-shrunk-$ID
-    wait
+    ended_with 0 "$container"
 }

@@ -50,15 +50,18 @@ four_containers() {
 }
 
 @test "64 containers by 16 processes at once: no unit and no byte twice, and nothing is left" {
-    for worker in $(seq 16); do four_containers "$worker" >"$WORK/worker-$worker" & done
-    local most=0 seen
+    local workers=() most=0 seen
+    for worker in $(seq 16); do
+        four_containers "$worker" >"$WORK/worker-$worker" &
+        workers+=($!)
+    done
     for _ in $(seq 20); do
         nothing_is_given_twice
         seen=$(slices | jq '[.[].gpus[].uuid] | group_by(.) | map(length) | max // 0')
         [ "$seen" -le "$most" ] || most=$seen
         sleep 0.5
     done
-    wait
+    ended_with 0 "${workers[@]}"
     echo "most slices seen on one GPU: $most"
     # Else the looks above saw nothing that could have been wrong.
     [ "$most" -ge 2 ]

@@ -23,6 +23,7 @@ setup() { . "$PROJECT/tests/e2e/readme.bash"; }
     run bash "$(as_printed install)"
     echo "$output"
     [ "$status" -eq 0 ]
+    [ "$(grep -c '^sdg: sdg-agent is off.*: systemctl enable --now sdg-agent$' <<<"$output")" -eq 1 ]
     run dpkg --verify sdg
     echo "$output"
     # What the suite's dpkg was told to leave out (documentation) is missing; nothing is altered.
@@ -44,6 +45,12 @@ deb/usr/share: lintian
 laid/usr/lib: sysusers.d
 laid/usr/share/zsh: site-functions" ]
     diff -r "$SDG_DIST/usr/share/zsh/site-functions" "$BATS_TEST_TMPDIR/deb/usr/share/zsh/vendor-completions"
+}
+
+@test "who answers for the package is nobody at somebody else's domain" {
+    dpkg-deb --field "$SDG_PACKAGES"/sdg_*.deb Maintainer | grep -x '.* <.*@sdg\.invalid>'
+    run bash -c 'dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/share/doc/sdg/changelog.Debian.gz | gunzip' - "$SDG_PACKAGES"/sdg_*.deb
+    grep -q '^ -- .* <.*@sdg\.invalid>  ' <<<"$output"
 }
 
 @test "an update leaves the agent that runs, and with it the guarded containers" {

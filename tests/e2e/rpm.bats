@@ -14,7 +14,7 @@ setup_file() {
     cp /bin/busybox "$ROOT/usr/bin/busybox"
     for name in sh ls rm rmdir find echo; do ln -s busybox "$ROOT/usr/bin/$name"; done
     names >"$BATS_FILE_TMPDIR/before"
-    rpm_in_root --nodeps --install "$SDG_PACKAGES"/sdg-*.rpm
+    rpm_in_root --nodeps --install "$SDG_PACKAGES"/sdg-*.rpm >"$BATS_FILE_TMPDIR/said"
 }
 
 setup() { . "$PROJECT/tests/e2e/rpm.bash"; }
@@ -29,6 +29,15 @@ teardown_file() { umount "${ROOT:?}/proc"; }
     cmp "$PROJECT/LICENSE" "$ROOT/usr/share/licenses/sdg/LICENSE"
     [ -x "$ROOT/usr/bin/sdg" ]
     [ -x "$ROOT/usr/lib/sdg/forget-engines" ]
+}
+
+@test "the first installation says that the agent is off, and what switches it on" {
+    grep -x 'sdg: sdg-agent is off.*: systemctl enable --now sdg-agent' "$BATS_FILE_TMPDIR/said"
+}
+
+@test "the package's metadata name no mailbox" {
+    run rpm_in_root --query --info sdg
+    [[ $output == *"Name        : sdg"* && $output != *@* ]]
 }
 
 @test "the configuration is a person's: an update does not replace it" {

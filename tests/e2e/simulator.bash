@@ -2,6 +2,8 @@
 #   PROJECT  this repository, SDG_DIST  what `make build` laid out, SDG_ROOTFS  a root file system with ROCm $ROCM,
 #   TINYGRAD  a directory with tinygrad
 
+. "$PROJECT/tests/e2e/ended.bash"
+
 SDG_SIM=$SDG_DIST/usr/bin/sdg-sim
 E2E=$PROJECT/tests/e2e
 

@@ -146,7 +146,7 @@ wakes() {
 # A doorbell is a store to memory, for which nothing can wait: an idle queue is looked at ten times a second.
 @test "the supervisor sleeps while a program holds memory and a queue and does nothing" {
     sim_run -- /programs/hip-hold 1G >"$BATS_TEST_TMPDIR/out" &
-    local supervisor before after
+    local run=$! supervisor before after
     for _ in $(seq 300); do
         grep -q holding "$BATS_TEST_TMPDIR/out" && break
         sleep 0.1
@@ -158,7 +158,8 @@ wakes() {
     sleep 5
     read -ra after < <(wakes "$supervisor")
     kill "$supervisor"
-    wait
+    # The signal is passed on, and the program heeds it.
+    ended_with 0 "$run"
     echo "wakes ${before[0]} -> ${after[0]}, ticks ${before[1]} -> ${after[1]}"
     [ $((after[0] - before[0])) -le 150 ]
     [ $((after[1] - before[1])) -le 10 ]

@@ -1,6 +1,7 @@
 # Loaded by the tests that run sliced containers. They run under `sdg-sim run` (scripts/tests.sh starts it):
 #   SDG_SYSROOT  the simulated node, SDG_SIM_LOG  what its devices saw, SDG_RUNTIME  crun or runc, SDG_DIST, SDG_ROOTFS
 . "$PROJECT/scripts/podman.bash"
+. "$PROJECT/tests/e2e/ended.bash"
 
 SDG=$SDG_DIST/usr/bin/sdg
 

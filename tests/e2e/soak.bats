@@ -93,7 +93,7 @@ agent_kib() { awk '/^RssAnon/ { print $2 }' "/proc/$AGENT/status"; }
         [ "$seen" -le "$most" ] || most=$seen
         sleep 0.5
     done
-    wait "${callers[@]}"
+    ended_with 0 "${callers[@]}"
     # 139 among the statuses is HIP's own: a resize had left it no memory for its first queue (README).
     # A container whose conmon was killed has no poststop: the reap finds it.
     sweep_unmonitored

@@ -32,6 +32,7 @@ checksum() { sha256sum "$@" | cut -d ' ' -f 1; }
 @test "a container that runs across an update keeps its limit and its shim, can be resized and is released; a new one has other units" {
     old=$(checksum "$INSTALLED/usr/lib/sdg/libsdg.so")
     container --name=sdg-old-$ID "${SLICE[@]}" /opt/sdg/hip-hold 6G >"$WORK/old" &
+    local old_one=$!
     wait_for "the old container" holds "$WORK/old"
     id=$(slices | jq -r '.[0].id')
     before=$(slices | jq -c '.[0].gpus')
@@ -51,13 +52,14 @@ checksum() { sha256sum "$@" | cut -d ' ' -f 1; }
     device_log | jq -se 'map(select(.event == "mask")) | group_by([.pid, .queue]) | map(last) | length > 0 and all(.[]; .units <= 40)'
 
     container --name=sdg-new-$ID "${SLICE[@]}" /opt/sdg/hip-hold 6G >"$WORK/new" &
+    local new_one=$!
     wait_for "the new container" holds "$WORK/new"
     [ "$(engine exec sdg-new-$ID sha256sum /run/sdg/libsdg.so | cut -d ' ' -f 1)" = "$(checksum "$SDG_DIST/usr/lib/sdg/libsdg.so")" ]
     [ "$(slices | jq length)" -eq 2 ]
     nothing_is_given_twice
 
     engine kill --signal TERM sdg-old-$ID sdg-new-$ID
-    wait
+    ended_with 0 "$old_one" "$new_one"
     wait_for "both slices to be released" no_slice_is_left
     sdg slice history "$id" --json | jq -e --argjson gib $GIB '.[0].gpus[0].memory_bytes == 20 * $gib and .[0].peak_memory_bytes > 6e9'
 }
@@ -65,6 +67,7 @@ checksum() { sha256sum "$@" | cut -d ' ' -f 1; }
 @test "programs that start while files are exchanged are held, in a container that runs and in new ones" {
     container --name=sdg-old-$ID "${SLICE[@]}" /bin/sh -c 'until [ -e /tmp/enough ]; do /opt/sdg/libc-kfd 8589934592 4294967296; done' \
         >"$WORK/old" 2>&1 &
+    local container=$!
     wait_for "the old container" grep -q beyond "$WORK/old"
     for number in $(seq 6); do
         update && install_old
@@ -75,7 +78,7 @@ checksum() { sha256sum "$@" | cut -d ' ' -f 1; }
     done
     wait "$updates" || { cat "$WORK/updates"; return 1; }
     engine exec sdg-old-$ID touch /tmp/enough
-    wait
+    ended_with 0 "$container"
     # Each had what it may, and no more.
     for file in old new; do
         jq -rR 'fromjson? | "\(.step) \(.errno)"' "$WORK/$file" | sort | uniq -c
@@ -95,6 +98,7 @@ checksum() { sha256sum "$@" | cut -d ' ' -f 1; }
     container "--volume=$WORK/shared:/run/shared" "${SLICE[@]}" /bin/sh -c '
         echo ready; until [ -e /run/shared/go ]; do sleep 0.1; done
         /opt/sdg/hip-mem; echo "ended $?"' >"$WORK/out" 2>&1 &
+    local container=$!
     wait_for "the container" grep -q ready "$WORK/out"
     page=$STATE/slices/$(slices | jq -r '.[0].id')/limits
     printf '\002' | dd of="$page" bs=1 seek=8 conv=notrunc status=none
@@ -103,7 +107,7 @@ checksum() { sha256sum "$@" | cut -d ' ' -f 1; }
     [ "$status" -ne 0 ]
     [ "$output" = "sdg: $page: layout version 2, this program knows 1" ]
     touch "$WORK/shared/go"
-    wait
+    ended_with 0 "$container"
     cat "$WORK/out"
     grep -q '"step":"full","blocks":0,"allocated":0,' "$WORK/out"
     [ "$(grep -c 'sdg: GPU memory and queues are refused: /run/sdg/limits has layout version 2, this libsdg.so knows 1' "$WORK/out")" -eq 1 ]

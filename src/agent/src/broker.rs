@@ -28,8 +28,8 @@ mod peer;
 mod seats;
 mod verbs;
 
-/// A hook asks at once and reads at once.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// As long as engines let a hook run (hooks.d). A hook asks and reads at once where its machine lets it.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time that the ledger is left to others after a user's turn.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 

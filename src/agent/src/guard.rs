@@ -37,9 +37,6 @@ pub mod masked;
 pub mod ranges;
 pub mod serve;
 
-/// A runtime sends at once.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Why a container is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
@@ -135,7 +132,8 @@ impl Slices {
         if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
             return Err(HandoverError::Peer(peer));
         }
-        stream.set_read_timeout(Some(PATIENCE))?;
+        // For as long as it takes: a runtime connects first and sends when it comes to it, on a loaded machine many seconds later.
+        // How long a start may take is the engine's to say, and nobody waits for this thread.
         let Some((listener, state)) = receive_listener(&mut stream)? else {
             return Ok(None);
         };
