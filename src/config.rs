@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer};
 use crate::compute::shape::Shape;
 use crate::line_number::line_number;
 use crate::one_line::one_line;
-use crate::request::Enforcement;
 use crate::request::quantity::Quantity;
+use crate::request::{Enforcement, LEAST_MEMORY, likely_memory};
 
 /// Where the file is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sdg/config.toml";
@@ -186,11 +186,17 @@ fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error>
     let bytes = Quantity::parse(&text)
         .ok()
         .and_then(|quantity| quantity.rounded_up());
-    bytes.ok_or_else(|| {
-        serde::de::Error::custom(format!(
-            "{text:?} is no amount of memory (one looks like \"512Mi\")"
-        ))
-    })
+    let refused = |reason: String| serde::de::Error::custom(format!("{text:?} is {reason}"));
+    match bytes {
+        None => Err(refused(
+            "no amount of memory (one looks like \"512Mi\")".to_owned(),
+        )),
+        Some(bytes @ 1..LEAST_MEMORY) => Err(refused(match likely_memory(&text) {
+            Some(meant) => format!("{bytes} bytes (did you mean {meant:?}?)"),
+            None => format!("{bytes} bytes (an amount looks like \"512Mi\")"),
+        })),
+        Some(bytes) => Ok(bytes),
+    }
 }
 
 fn some_quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -259,6 +265,12 @@ mod tests {
         let (line, message) = Config::parse("\n\nreserved_memory = \"4X\"\n").unwrap_err();
         assert_eq!(line, 3);
         assert!(message.contains("4X"), "{message}");
+        let (_, message) = Config::parse("broker_memory = \"64\"").unwrap_err();
+        assert_eq!(message, "\"64\" is 64 bytes (did you mean \"64Gi\"?)");
+        assert_eq!(
+            Config::parse("reserved_memory = \"0\"").unwrap().reserved_memory,
+            0
+        );
         assert!(Config::parse("shim = \"libsdg.so\"").is_err(), "relative");
     }
 }

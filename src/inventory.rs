@@ -6,10 +6,12 @@
 
 mod devices;
 mod names;
+mod needs;
 mod scan;
 mod topology;
 
 pub use devices::{DeviceFile, DeviceFiles, DeviceFilesError};
+pub use needs::{Chip, Needs};
 pub use scan::{Detail, InventoryError};
 pub use topology::{bank_size, with_bank_size};
 
@@ -92,6 +94,8 @@ pub struct Gpu {
     pub memory_bytes: u64,
     /// Compute units.
     pub grid: CuGrid,
+    /// What programs take of its memory for themselves.
+    pub needs: Needs,
     /// `SPX`, `DPX`, `TPX`, `QPX`, `CPX`; none where the card has no partitions.
     pub compute_partition: Option<String>,
     /// `NPS1`, `NPS2`, `NPS4`; none where the card has no partitions.

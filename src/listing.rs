@@ -39,6 +39,10 @@ pub struct GpuEntry<'a> {
     pub memory_partition: Option<&'a str>,
     /// NUMA node of the card.
     pub numa_node: Option<u32>,
+    /// What a compute queue takes of the memory, in bytes.
+    pub compute_queue_bytes: u64,
+    /// The least useful slice, in bytes.
+    pub least_useful_bytes: u64,
 }
 
 impl<'a> From<&'a Gpu> for GpuEntry<'a> {
@@ -57,6 +61,8 @@ impl<'a> From<&'a Gpu> for GpuEntry<'a> {
             compute_partition: gpu.compute_partition.as_deref(),
             memory_partition: gpu.memory_partition.as_deref(),
             numa_node: gpu.numa_node,
+            compute_queue_bytes: gpu.needs.queue,
+            least_useful_bytes: gpu.needs.least_useful(),
         }
     }
 }

@@ -470,6 +470,8 @@ fn gpus_are_listed_with_the_documented_fields() {
         "compute_partition",
         "memory_partition",
         "numa_node",
+        "compute_queue_bytes",
+        "least_useful_bytes",
     ];
     assert_eq!(keys(&gpus[7]), documented);
     assert_eq!(
@@ -479,4 +481,62 @@ fn gpus_are_listed_with_the_documented_fields() {
     let table = text(&sandbox.run(&["gpu", "list"]));
     assert_eq!(table.lines().count(), 9, "{table}");
     assert!(table.lines().nth(8).unwrap().contains("SPX/NPS1"), "{table}");
+}
+
+#[test]
+fn an_amount_that_nobody_means_is_refused_by_every_verb_and_leaves_nothing() {
+    let sandbox = Sandbox::new("mi300x", &[]);
+    let slice = sandbox.json(&["slice", "create", "--memory", "20Gi", "--name", "web", "--json"]);
+    for (amount, meant) in [
+        ("20", "20Gi"),
+        ("4096m", "4096Mi"),
+        ("1e3", "1000Mi"),
+        ("0.25", "0.25Gi"),
+    ] {
+        for verb in [
+            &["slice", "create", "--dry-run"][..],
+            &["slice", "create"],
+            &["slice", "resize", "web"],
+        ] {
+            let text = complaint(&sandbox.run(&[verb, &["--memory", amount]].concat()));
+            let begin = format!("sdg: sdg.memory: {amount} is ");
+            let end = format!("; did you mean {meant}?");
+            assert!(text.starts_with(&begin) && text.ends_with(&end), "{text}");
+            let text = complaint(&sandbox.run(&[verb, &["--memory-limit", amount]].concat()));
+            assert!(
+                text.starts_with("sdg: sdg.memoryLimit: ") && text.ends_with(&end),
+                "{text}"
+            );
+        }
+    }
+    assert_eq!(sandbox.ledger_files(), [id(&slice)]);
+    let kept = &sandbox.slices()[0]["gpus"][0]["memory_bytes"];
+    assert_eq!(*kept, json!(20 * GI));
+}
+
+#[test]
+fn a_slice_below_the_least_useful_one_is_given_with_a_warning() {
+    let sandbox = Sandbox::new("mi300x", &[]);
+    let warning = "sdg: warning: sdg.memory: 502Mi on GPU 0 is less than a HIP program may take before its data, 503Mi (2 \
+                   compute queues of 177.4Mi, 140Mi for scratch, 8Mi for itself): ask for more\n";
+    for create in [
+        &["slice", "create", "--memory", "502Mi", "--dry-run"][..],
+        &["slice", "create", "--memory", "502Mi", "--name", "small"],
+        &["slice", "resize", "small", "--memory", "502Mi"],
+    ] {
+        let output = sandbox.run(create);
+        text(&output);
+        assert_eq!(stderr(&output), warning, "{create:?}");
+    }
+    let shown = text(&sandbox.run(&["slice", "show", "small"]));
+    assert!(shown.contains("less than a HIP program may take"), "{shown}");
+    // What may be lent counts, and whole GPUs have no such size.
+    for enough in [
+        &["slice", "create", "--memory", "503Mi"][..],
+        &["slice", "create", "--memory", "2Mi", "--memory-limit", "503Mi"],
+    ] {
+        assert_eq!(stderr(&sandbox.run(enough)), "", "{enough:?}");
+    }
+    let limited = sandbox.run(&["slice", "create", "--memory", "2Mi", "--memory-limit", "400Mi"]);
+    assert!(stderr(&limited).starts_with("sdg: warning: sdg.memoryLimit: 400Mi on GPU 0 "));
 }

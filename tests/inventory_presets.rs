@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use sdg::inventory::{Detail, Gpu, Inventory};
+use sdg::units::Bytes;
 use sdg_sim::preset::Preset;
 
 fn node(preset: &Preset) -> tempfile::TempDir {
@@ -192,4 +193,47 @@ fn cards_without_a_serial_number_are_told_apart_by_their_place() {
     assert_ne!(inventory.gpus[0].uuid, inventory.gpus[1].uuid);
     let expected = inventory.gpus[0].pci.to_string().replace([':', '.'], "-");
     assert_eq!(inventory.gpus[0].uuid, format!("GPU-{expected}"));
+}
+
+/// What README and the page on this say of GPUs is computed.
+#[test]
+fn readmes_table_of_least_useful_slices_is_true() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let rows = [
+        ("MI300X, MI325X", preset("mi300x", &[])),
+        ("MI300X, MI325X", preset("mi325x", &[])),
+        (
+            "a partition of them in CPX",
+            preset("mi300x", &["compute_partition=CPX"]),
+        ),
+        ("a partition of an MI308X in CPX", preset("mi308x-cpx", &[])),
+        ("MI210, half an MI250", preset("mi210-4", &[])),
+        ("MI210, half an MI250", preset("mi250", &[])),
+        ("RX 7900 XTX", preset("rx7900xtx", &[])),
+    ];
+    for (name, preset) in rows {
+        let needs = read(&node(&preset)).gpus[0].needs;
+        let nine = 9 * needs.queue + needs.least_useful() - 2 * needs.queue;
+        let row = format!(
+            "| {name} | {} | {} | {}Mi |\n",
+            Bytes(needs.queue),
+            Bytes(needs.least_useful()),
+            nine.div_ceil(1 << 20)
+        );
+        assert!(readme.contains(&row), "{row}");
+    }
+}
+
+/// The simulated device demands a save area as the kernel does.
+#[test]
+fn a_queue_takes_what_the_device_demands() {
+    for name in Preset::names() {
+        let dir = node(&Preset::named(name).unwrap());
+        let devices = sdg_sim::model::read_node(&dir.path().join("root")).unwrap();
+        for (gpu, device) in read(&dir).gpus.iter().zip(&devices) {
+            let area = device.save_area();
+            let demanded = u64::from(area.per_xcc + area.debug) * u64::from(gpu.grid.xccs);
+            assert_eq!(gpu.needs.queue, demanded.next_multiple_of(4096), "{name}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::inventory::{Detail, Inventory};
 use crate::ledger::record::{SliceRecord, is_known_as};
 use crate::ledger::store::LedgerError;
 use crate::listing::{SliceEntry, SliceGpuEntry, history, table};
+use crate::placement::TooSmall;
 use crate::snapshot::{Live, Snapshot};
 use crate::units::Bytes;
 use crate::view;
@@ -59,6 +60,7 @@ pub fn show_record(host: &Host, record: &SliceRecord, output: Output) -> Result<
         return print_json(&entry);
     }
     let mut text = slices_table(&[entry]);
+    text.extend(TooSmall::first(&record.gpus, &inventory).map(|small| format!("{small}\n")));
     text.extend(history(record, &live).advice().map(|line| line + "\n"));
     print(text.as_bytes())
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Check, State};
 use crate::files::below;
 use crate::inventory::{Detail, Gpu, Inventory};
+use crate::units::Bytes;
 
 const GROUP: &str = "machine";
 
@@ -35,6 +36,7 @@ impl Machine {
     pub fn checks(&self) -> Vec<Check> {
         let mut checks = vec![self.driver(), self.gpus()];
         checks.extend(self.partitions());
+        checks.extend(self.least_useful());
         checks
     }
 
@@ -76,6 +78,13 @@ impl Machine {
             (None, None) => "without partitions".to_owned(),
         };
         (!gpus.is_empty()).then(|| Check::good(GROUP, "partition modes", counted(gpus, mode)))
+    }
+
+    /// None where there is no GPU to have slices.
+    fn least_useful(&self) -> Option<Check> {
+        let gpus = self.inventory.as_ref().ok().map(|inventory| &inventory.gpus)?;
+        let least = |gpu: &Gpu| format!("{} ({})", Bytes(gpu.needs.least_useful()), gpu.needs.parts());
+        (!gpus.is_empty()).then(|| Check::good(GROUP, "least useful slice", counted(gpus, least)))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::compute::grid::{CuGrid, TopologyFigures};
 use crate::files::{Dir, FileError, below, normalized};
 use crate::inventory::names::marketing_name;
 use crate::inventory::topology::{NodeProperties, bank_size};
-use crate::inventory::{Gpu, Inventory, PciAddress};
+use crate::inventory::{Chip, Gpu, Inventory, Needs, PciAddress};
 
 const TOPOLOGY: &str = "/sys/class/kfd/kfd/topology/nodes";
 const DRM_CLASS: &str = "/sys/class/drm";
@@ -207,6 +207,13 @@ fn gpu(node: &Node, one_of_several: bool, drm: Option<&Dir>) -> Result<Gpu, Stri
         render_minor: properties.drm_render_minor,
         memory_bytes: node.memory_bytes,
         grid,
+        needs: Needs::of(
+            &grid,
+            Chip {
+                gfx: properties.gfx_target_version,
+                lds_kib: properties.lds_size_in_kb,
+            },
+        ),
         compute_partition: None,
         memory_partition: None,
         numa_node: None,

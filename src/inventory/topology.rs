@@ -20,6 +20,8 @@ pub struct NodeProperties {
     pub num_xcc: u32,
     /// e.g. 90402.
     pub gfx_target_version: u32,
+    /// LDS of a compute unit, in KiB.
+    pub lds_size_in_kb: u32,
     /// PCI device id.
     pub device_id: u32,
     /// Bus << 8 | devfn; on cards with partitions the low 3 bits are the partition's number.
@@ -49,6 +51,7 @@ impl NodeProperties {
                 "cu_per_simd_array" => &mut properties.cu_per_simd_array,
                 "num_xcc" => &mut properties.num_xcc,
                 "gfx_target_version" => &mut properties.gfx_target_version,
+                "lds_size_in_kb" => &mut properties.lds_size_in_kb,
                 "device_id" => &mut properties.device_id,
                 "location_id" => &mut properties.location_id,
                 "domain" => &mut properties.domain,

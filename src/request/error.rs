@@ -1,5 +1,7 @@
 //! Why annotations are no request. Each message names the key as it was written, the value, and what would do.
 
+use crate::units::Bytes;
+
 /// Why annotations or labels are no request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -74,6 +76,22 @@ pub enum RequestError {
         key: String,
         /// Its value.
         value: String,
+    },
+    /// Fewer bytes than any program can use.
+    #[error(
+        "{key}: {value} is {count}, less than any GPU program can use (accepted: {least} and more){hint}"
+    )]
+    MemoryTooSmall {
+        /// As written.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What that is, e.g. `20 bytes`.
+        count: String,
+        /// The least amount.
+        least: Bytes,
+        /// Empty, or what was probably meant.
+        hint: String,
     },
     /// More than one GPU's compute.
     #[error(

@@ -2,11 +2,13 @@
 
 use super::error::RequestError;
 use super::keys::{Given, GivenKeys, Key};
+use super::least::{LEAST_MEMORY, likely_memory};
 use super::quantity::{Quantity, QuantityError};
 use super::{
     ComputeRequest, Enforcement, MAX_COUNT, MemoryRequest, Millis, PlacementPolicy, Share, SliceRequest,
 };
 use crate::inventory::{GpuSelector, PciAddress};
+use crate::units::Bytes;
 
 const MEMORY_ACCEPTED: &str = "a Kubernetes quantity such as 4Gi or 1500M";
 const COMPUTE_ACCEPTED: &str = "1m to 1000m";
@@ -208,7 +210,22 @@ fn bytes(given: Given<'_>) -> Result<u64, RequestError> {
             value,
             accepted: MEMORY_ACCEPTED,
         }),
+        Some(bytes) if bytes < LEAST_MEMORY => Err(memory_too_small(given, bytes)),
         Some(bytes) => Ok(bytes),
+    }
+}
+
+fn memory_too_small(given: Given<'_>, bytes: u64) -> RequestError {
+    let meant = likely_memory(given.value);
+    RequestError::MemoryTooSmall {
+        key: given.written.to_owned(),
+        value: given.value.to_owned(),
+        count: match bytes {
+            1 => "1 byte".to_owned(),
+            bytes => format!("{bytes} bytes"),
+        },
+        least: Bytes(LEAST_MEMORY),
+        hint: meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?")),
     }
 }
 

@@ -16,6 +16,7 @@ use sdg::ledger::record::{Holder, ProcessIdentity};
 use sdg::ledger::store::LedgerError;
 use sdg::lifecycle::{self, LifecycleError, NewSlice, Placed, pod};
 use sdg::oci::config::ConfigError;
+use sdg::placement::TooSmall;
 use sdg::request::{PodRequest, RequestError};
 
 use super::adjust;
@@ -104,6 +105,9 @@ impl Pods<'_> {
         };
         let placed = lifecycle::place(self.host, &inventory, &new)?;
         tracing::info!(pod = name(sandbox), slice = placed.record.id, "placed");
+        if let Some(small) = TooSmall::first(&placed.record.gpus, &inventory) {
+            tracing::warn!(pod = name(sandbox), "{small}");
+        }
         Ok(placed)
     }
 
