@@ -5,6 +5,7 @@
 //! ```
 
 mod devices;
+mod identity;
 mod names;
 mod needs;
 mod scan;
@@ -76,9 +77,10 @@ impl FromStr for PciAddress {
 /// A GPU, or a partition of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpu {
-    /// Position in the inventory, in the order of KFD nodes, from 0.
+    /// Number in the order of KFD nodes, from 0; one that is left out keeps its number.
     pub index: u32,
-    /// `GPU-<unique_id in 16 hex digits>`; a partition of a card that has several adds `-<partition number>`.
+    /// `GPU-<unique_id in 16 hex digits>`; a partition of a card that has several adds `-<partition number>`, and where
+    /// that is not its own, place or gpu_id follow.
     pub uuid: String,
     /// Marketing or chip name, e.g. `AMD Instinct MI300X` or `gfx942`.
     pub name: String,
@@ -109,12 +111,12 @@ pub struct Gpu {
     pub device_dir: Option<PathBuf>,
 }
 
-/// The GPUs of a node, by index. A GPU whose files could not be read is left out and named in `warnings`.
+/// The GPUs of a node, by index. One that cannot serve is left out and named in `warnings`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// GPUs by index.
     pub gpus: Vec<Gpu>,
-    /// What could not be read and why, a line each.
+    /// Who is left out, what could not be read and why, a line each.
     pub warnings: Vec<String>,
 }
 

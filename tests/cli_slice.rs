@@ -540,3 +540,76 @@ fn a_slice_below_the_least_useful_one_is_given_with_a_warning() {
     let limited = sandbox.run(&["slice", "create", "--memory", "2Mi", "--memory-limit", "400Mi"]);
     assert!(stderr(&limited).starts_with("sdg: warning: sdg.memoryLimit: 400Mi on GPU 0 "));
 }
+
+#[test]
+fn beside_a_half_bound_gpu_the_others_serve() {
+    let sandbox = Sandbox::new("mi210-4", &[]);
+    std::fs::remove_file(sandbox.path("root/dev/dri/renderD128")).unwrap();
+    std::fs::remove_file(sandbox.path("root/sys/class/drm/renderD128")).unwrap();
+    let left_out = "GPU 0 (KFD node ";
+    let list = sandbox.run(&["gpu", "list"]);
+    assert_eq!(text(&list).lines().count(), 4);
+    assert!(
+        stderr(&list).starts_with(&format!("sdg: warning: {left_out}")),
+        "{}",
+        stderr(&list)
+    );
+    let doctor = String::from_utf8(sandbox.run(&["doctor"]).stdout).unwrap();
+    let line = doctor.lines().find(|line| line.contains(" GPUs ")).unwrap();
+    assert!(line.contains("3 × ") && line.contains(left_out), "{line}");
+    for gpu in 1..4 {
+        let slice = sandbox.json(&["slice", "create", "--memory", "60Gi", "--json"]);
+        assert_eq!(slice["gpus"][0]["index"], gpu);
+    }
+    let refusal = sandbox.run(&["slice", "create", "--memory", "1Gi", "--gpu", "0"]);
+    let line = stderr(&refusal);
+    let line = line.lines().last().unwrap();
+    assert!(
+        line.starts_with("sdg: sdg.gpu: 0 is not here (there are 1, 2, 3); GPU 0 (KFD node "),
+        "{line}"
+    );
+}
+
+#[test]
+fn without_a_gpu_that_serves_the_refusal_says_why() {
+    let sandbox = Sandbox::new("mi300x", &[]);
+    std::fs::remove_file(sandbox.path("root/sys/class/drm/renderD128")).unwrap();
+    let refusal = sandbox.run(&["slice", "create", "--memory", "1Gi"]);
+    let line = stderr(&refusal);
+    assert!(!refusal.status.success());
+    assert!(
+        line.lines()
+            .last()
+            .unwrap()
+            .contains("no AMD GPU here that slices can be made of (GPU 0 (KFD node "),
+        "{line}"
+    );
+}
+
+#[test]
+fn cards_with_one_serial_number_have_slices_and_cdi_names_of_their_own() {
+    let sandbox = Sandbox::new("mi300x", &["gpus=2"]);
+    let nodes = sandbox.path("root/sys/class/kfd/kfd/topology/nodes");
+    for gpu in ["1", "2"] {
+        let file = nodes.join(gpu).join("properties");
+        let properties = std::fs::read_to_string(&file).unwrap();
+        let (before, after) = properties.split_once("unique_id ").unwrap();
+        let (_, after) = after.split_once('\n').unwrap();
+        std::fs::write(&file, format!("{before}unique_id 7\n{after}")).unwrap();
+    }
+    let cdi = sandbox.json(&["cdi", "generate", "--output", "-"]);
+    let names: Vec<&str> = cdi["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|device| device["name"].as_str().unwrap())
+        .collect();
+    for name in [
+        "GPU-0000000000000007-0000-47-00-0",
+        "GPU-0000000000000007-0000-48-00-0",
+    ] {
+        assert!(names.contains(&name), "{names:?}");
+        let slice = sandbox.json(&["slice", "create", "--memory", "150Gi", "--gpu", name, "--json"]);
+        assert_eq!(slice["gpus"][0]["uuid"], name);
+    }
+}

@@ -55,17 +55,18 @@ impl Machine {
         let look = "dmesg | grep -e amdgpu -e kfd";
         match &self.inventory {
             Err(error) => good(error.clone()).with(State::Broken, look),
-            Ok(inventory) if inventory.gpus.is_empty() => {
-                good("none that the driver's compute part knows".to_owned()).with(State::Broken, look)
+            Ok(inventory) => {
+                let mut found = vec![match inventory.gpus.as_slice() {
+                    [] => "none that the driver's compute part knows".to_owned(),
+                    gpus => counted(gpus, |gpu| gpu.name.clone()),
+                }];
+                found.extend(inventory.warnings.iter().cloned());
+                match (inventory.gpus.is_empty(), inventory.warnings.is_empty()) {
+                    (true, _) => good(found.join("; ")).with(State::Broken, look),
+                    (false, false) => good(found.join("; ")).with(State::Absent, look),
+                    (false, true) => good(found.join("; ")),
+                }
             }
-            Ok(inventory) => match inventory.warnings.first() {
-                Some(warning) => good(format!(
-                    "{}; {warning}",
-                    counted(&inventory.gpus, |gpu| gpu.name.clone())
-                ))
-                .with(State::Absent, look),
-                None => good(counted(&inventory.gpus, |gpu| gpu.name.clone())),
-            },
         }
     }
 

@@ -37,7 +37,10 @@ pub fn place(
     let states = states(inventory, taken, rules);
     let mut plans = Plans::new(rules);
     let links = Links::new(&inventory.gpus, request);
-    let pinned = pinned(request, &states)?;
+    if inventory.gpus.is_empty() {
+        return Err(refusal::no_gpu(inventory));
+    }
+    let pinned = pinned(request, &states, inventory)?;
     refusal::check_size(request, &states, (&pinned, rules))?;
     let home = home(request, inventory, taken);
     let eligible: Vec<usize> = pinned
@@ -117,10 +120,11 @@ impl Plans {
 }
 
 /// Positions of the GPUs that a request may have.
-fn pinned(request: &SliceRequest, states: &[GpuState<'_>]) -> Result<Vec<usize>, PlacementError> {
-    if states.is_empty() {
-        return Err(PlacementError::NoGpu);
-    }
+fn pinned(
+    request: &SliceRequest,
+    states: &[GpuState<'_>],
+    inventory: &Inventory,
+) -> Result<Vec<usize>, PlacementError> {
     let asked = request.count;
     let Some(selector) = &request.gpu else {
         if asked as usize > states.len() {
@@ -135,7 +139,7 @@ fn pinned(request: &SliceRequest, states: &[GpuState<'_>]) -> Result<Vec<usize>,
         .filter(|&at| states.get(at).is_some_and(|s| names(selector, s.gpu)))
         .collect();
     if named.is_empty() {
-        return Err(refusal::absent(selector, states));
+        return Err(refusal::absent(selector, states, inventory));
     }
     if asked as usize > named.len() {
         let selector = refusal::selector_text(selector);

@@ -6,7 +6,7 @@ use super::error::PlacementError;
 use super::place::{Candidate, Plans};
 use super::state::{GpuState, Lack};
 use super::{Rules, Taken};
-use crate::inventory::GpuSelector;
+use crate::inventory::{GpuSelector, Inventory};
 use crate::request::{ComputeRequest, MemoryRequest, Millis, Share, SliceRequest};
 use crate::units::Bytes;
 
@@ -75,8 +75,21 @@ pub(super) fn check_size(
     Ok(())
 }
 
+/// There is none that serves.
+pub(super) fn no_gpu(inventory: &Inventory) -> PlacementError {
+    let left_out = match inventory.warnings.first() {
+        Some(first) => format!(" ({first})"),
+        None => String::new(),
+    };
+    PlacementError::NoGpu { left_out }
+}
+
 /// The pinned GPU is not there.
-pub(super) fn absent(selector: &GpuSelector, states: &[GpuState<'_>]) -> PlacementError {
+pub(super) fn absent(
+    selector: &GpuSelector,
+    states: &[GpuState<'_>],
+    inventory: &Inventory,
+) -> PlacementError {
     let names = |name: fn(&GpuState<'_>) -> String| {
         let mut names: Vec<String> = states.iter().map(name).collect();
         names.dedup();
@@ -87,9 +100,17 @@ pub(super) fn absent(selector: &GpuSelector, states: &[GpuState<'_>]) -> Placeme
         GpuSelector::Uuid(_) => names(|state| state.gpu.uuid.clone()),
         GpuSelector::Pci(_) => names(|state| state.gpu.pci.to_string()),
     };
+    // What is left out is known by its number alone.
+    let asked = selector_text(selector);
+    let begin = format!("GPU {asked} ");
+    let left_out = inventory
+        .warnings
+        .iter()
+        .find(|warning| warning.starts_with(&begin));
     PlacementError::GpuAbsent {
-        asked: selector_text(selector),
+        asked,
         present,
+        left_out: left_out.map_or_else(String::new, |reason| format!("; {reason}")),
     }
 }
 
