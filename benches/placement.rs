@@ -48,6 +48,8 @@ fn gpu(index: u32) -> Gpu {
         render_minor: 128 + index,
         memory_bytes: 206_141_652_992,
         grid: MI300X,
+        integrated: false,
+        excluded: false,
         needs: Needs { queue: 186_019_840 },
         compute_partition: None,
         memory_partition: None,
@@ -160,6 +162,7 @@ fn node(c: &mut Criterion) {
     let inventory = Inventory {
         gpus: (0..64).map(gpu).collect(),
         warnings: Vec::new(),
+        unmatched: Vec::new(),
     };
     let slices = full_node(&inventory);
     let mut group = c.benchmark_group("64 GPUs, 575 slices");

@@ -294,6 +294,9 @@ fn warn_of(inventory: &Inventory) {
     for warning in &inventory.warnings {
         complain(&format!("warning: {warning}"));
     }
+    for selector in &inventory.unmatched {
+        complain(&format!("warning: exclude_gpus: {selector} names no GPU here"));
+    }
 }
 
 /// Writes to stdout. A reader that has gone away (`| head`) is no error.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::compute::shape::Shape;
+use crate::inventory::GpuSelector;
 use crate::line_number::line_number;
 use crate::one_line::one_line;
 use crate::request::quantity::Quantity;
@@ -33,6 +34,9 @@ pub struct Config {
     /// Kubernetes quantity in the file.
     #[serde(deserialize_with = "quantity")]
     pub reserved_memory: u64,
+    /// GPUs that no new slice gets, by index, UUID or PCI address.
+    #[serde(deserialize_with = "gpus")]
+    pub exclude_gpus: Vec<GpuSelector>,
     /// Seconds that a slice whose engine has died unclaimed is kept, for a runtime that still runs.
     pub claim_grace: u64,
     /// Seconds after which a slice that no container claimed is reaped though its engine lives.
@@ -93,6 +97,7 @@ impl Default for Config {
         Self {
             shape: Shape::default(),
             reserved_memory: 512 << 20,
+            exclude_gpus: Vec::new(),
             claim_grace: 30,
             claim_timeout: 600,
             lock_timeout: 10,
@@ -203,6 +208,28 @@ fn some_quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u6
     quantity(deserializer).map(Some)
 }
 
+/// An index may be a number or a text, as the key `gpu` of a request is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum GpuName {
+    Number(u32),
+    Text(String),
+}
+
+fn gpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<GpuSelector>, D::Error> {
+    let names = Vec::<GpuName>::deserialize(deserializer)?;
+    let selector = |name| match name {
+        GpuName::Number(index) => Ok(GpuSelector::Index(index)),
+        GpuName::Text(text) => GpuSelector::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "{text:?} names no GPU (accepted: {})",
+                GpuSelector::ACCEPTED
+            ))
+        }),
+    };
+    names.into_iter().map(selector).collect()
+}
+
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text == "off" {
@@ -241,6 +268,27 @@ mod tests {
         assert_eq!(config.claim_grace, 5);
         assert_eq!(config.shape, "rows".parse().unwrap());
         assert_eq!(config.shim.as_deref(), Some(Path::new("/opt/libsdg.so")));
+    }
+
+    #[test]
+    fn gpus_that_are_left_out_are_named_as_in_a_request() {
+        let excluded = |text: &str| Config::parse(text).map(|config| config.exclude_gpus);
+        assert_eq!(
+            excluded("exclude_gpus = [0, \"1\", \"GPU-6f7b\", \"c4:00.0\"]").unwrap(),
+            [
+                GpuSelector::Index(0),
+                GpuSelector::Index(1),
+                GpuSelector::Uuid("GPU-6f7b".to_owned()),
+                GpuSelector::Pci("0000:c4:00.0".to_owned()),
+            ]
+        );
+        let (_, message) = excluded("exclude_gpus = [\"first\"]").unwrap_err();
+        assert!(
+            message.starts_with("\"first\" names no GPU (accepted: an index such as 0, "),
+            "{message}"
+        );
+        assert!(excluded("exclude_gpus = [-1]").is_err());
+        assert!(excluded("exclude_gpus = \"0\"").is_err());
     }
 
     #[test]

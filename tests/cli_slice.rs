@@ -47,15 +47,24 @@ fn use_memory(sandbox: &Sandbox, slice: &Value, bytes: u64) -> File {
     file.write_all_at(&bytes.to_ne_bytes(), slot as u64).unwrap();
     let high_water = std::mem::offset_of!(usage::Header, high_water) as u64;
     file.write_all_at(&1u32.to_ne_bytes(), high_water).unwrap();
+    set_lock(&file, nix::libc::F_WRLCK);
+    file
+}
+
+fn set_lock(file: &File, kind: i32) {
     let lock = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as i16,
+        l_type: kind as i16,
         l_whence: nix::libc::SEEK_SET as i16,
         l_start: usage::LOCK_BASE as i64,
         l_len: 1,
         l_pid: 0,
     };
     fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-    file
+}
+
+/// The process is gone. Closing the file would not do: a program that another test is starting has it for a moment too.
+fn end(process: &File) {
+    set_lock(process, nix::libc::F_UNLCK);
 }
 
 #[test]
@@ -378,7 +387,7 @@ fn what_is_used_is_not_deleted() {
             id(&slice)
         )
     );
-    drop(process);
+    end(&process);
     text(&sandbox.run(&["slice", "delete", "a", &id(&other)]));
     assert_eq!(sandbox.ledger_files(), [""; 0]);
 }
@@ -472,6 +481,8 @@ fn gpus_are_listed_with_the_documented_fields() {
         "numa_node",
         "compute_queue_bytes",
         "least_useful_bytes",
+        "integrated",
+        "offered_to",
     ];
     assert_eq!(keys(&gpus[7]), documented);
     assert_eq!(
@@ -612,4 +623,152 @@ fn cards_with_one_serial_number_have_slices_and_cdi_names_of_their_own() {
         let slice = sandbox.json(&["slice", "create", "--memory", "150Gi", "--gpu", name, "--json"]);
         assert_eq!(slice["gpus"][0]["uuid"], name);
     }
+}
+
+/// Two cards and between them a processor's GPU (gfx1036, two compute units).
+fn node_with_an_integrated_gpu() -> Sandbox {
+    let sandbox = Sandbox::new("rx7900xtx", &["gpus=3"]);
+    make_integrated(&sandbox, 1);
+    sandbox
+}
+
+fn make_integrated(sandbox: &Sandbox, index: usize) {
+    let gpus = sandbox.json(&["gpu", "list", "--json"]);
+    let minor = gpus[index]["render_node"].as_str().unwrap().to_owned();
+    let minor = minor.trim_start_matches("/dev/dri/renderD");
+    let nodes = sandbox.path("root/sys/class/kfd/kfd/topology/nodes");
+    let file = std::fs::read_dir(nodes)
+        .unwrap()
+        .map(|node| node.unwrap().path().join("properties"))
+        .find(|file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            text.contains(&format!("drm_render_minor {minor}\n"))
+        })
+        .unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("gfx_target_version 110000", "gfx_target_version 100306");
+    std::fs::write(&file, text.replace("device_id 29772", "device_id 5710")).unwrap();
+}
+
+fn refusal(sandbox: &Sandbox, args: &[&str]) -> String {
+    complaint(&sandbox.run(&[&["slice", "create"], args].concat()))
+}
+
+#[test]
+fn beside_cards_an_integrated_gpu_is_given_to_who_names_it() {
+    let sandbox = node_with_an_integrated_gpu();
+    let gpus = sandbox.json(&["gpu", "list", "--json"]);
+    assert_eq!(
+        (&gpus[1]["integrated"], &gpus[1]["offered_to"]),
+        (&json!(true), &json!("named"))
+    );
+    assert_eq!(
+        (&gpus[0]["integrated"], &gpus[0]["offered_to"]),
+        (&json!(false), &json!("any"))
+    );
+    for index in [0, 2] {
+        let slice = sandbox.json(&["slice", "create", "--memory", "20Gi", "--json"]);
+        assert_eq!(slice["gpus"][0]["index"], index);
+    }
+    let full = refusal(&sandbox, &["--memory", "20Gi"]);
+    assert!(
+        full.starts_with("sdg: sdg.memory: asked 20Gi on one GPU; most free: "),
+        "{full}"
+    );
+    assert_eq!(
+        refusal(&sandbox, &["--memory", "1Gi", "--count", "3"]),
+        "sdg: sdg.count: 3 is more than the GPUs here (2, and 1 integrated, which sdg.gpu has to name)"
+    );
+    let named = sandbox.json(&["slice", "create", "--memory", "20Gi", "--gpu", "1", "--json"]);
+    assert_eq!(named["gpus"][0]["index"], 1);
+    let doctor = String::from_utf8(sandbox.run(&["doctor"]).stdout).unwrap();
+    let line = doctor
+        .lines()
+        .find(|line| line.contains(" not for any slice "))
+        .unwrap();
+    assert!(
+        line.contains("GPU 1 (") && line.ends_with(") is integrated: for requests that name it"),
+        "{line}"
+    );
+}
+
+#[test]
+fn an_integrated_gpu_that_is_the_only_one_serves() {
+    let sandbox = Sandbox::new("rx7900xtx", &[]);
+    make_integrated(&sandbox, 0);
+    let gpus = sandbox.json(&["gpu", "list", "--json"]);
+    assert_eq!(
+        (&gpus[0]["integrated"], &gpus[0]["offered_to"]),
+        (&json!(true), &json!("any"))
+    );
+    let slice = sandbox.json(&["slice", "create", "--memory", "1Gi", "--json"]);
+    assert_eq!(slice["gpus"][0]["index"], 0);
+    // And where the configuration leaves the cards out.
+    let sandbox = node_with_an_integrated_gpu();
+    sandbox.configure("exclude_gpus = [0, 2]\n");
+    let slice = sandbox.json(&["slice", "create", "--memory", "1Gi", "--json"]);
+    assert_eq!(slice["gpus"][0]["index"], 1);
+}
+
+#[test]
+fn the_configuration_leaves_gpus_out() {
+    let sandbox = Sandbox::new("mi210-4", &[]);
+    let gpus = sandbox.json(&["gpu", "list", "--json"]);
+    let before = sandbox.json(&[
+        "slice", "create", "--memory", "1Gi", "--gpu", "0", "--name", "before", "--json",
+    ]);
+    let (uuid, pci) = (
+        gpus[1]["uuid"].as_str().unwrap(),
+        gpus[2]["pci"].as_str().unwrap(),
+    );
+    sandbox.configure(&format!("exclude_gpus = [0, {uuid:?}, {pci:?}]\n"));
+    let listed = sandbox.json(&["gpu", "list", "--json"]);
+    let offers: Vec<&Value> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gpu| &gpu["offered_to"])
+        .collect();
+    assert_eq!(offers, ["nobody", "nobody", "nobody", "any"]);
+    let table = text(&sandbox.run(&["gpu", "list"]));
+    assert!(table.lines().nth(1).unwrap().ends_with("excluded"), "{table}");
+    assert!(table.lines().nth(4).unwrap().ends_with("yes"), "{table}");
+    let slice = sandbox.json(&["slice", "create", "--memory", "1Gi", "--json"]);
+    assert_eq!(slice["gpus"][0]["index"], 3);
+    assert_eq!(
+        refusal(&sandbox, &["--memory", "1Gi", "--gpu", "0"]),
+        "sdg: sdg.gpu: 0 is left out by exclude_gpus in the configuration (there is 3)"
+    );
+    assert_eq!(
+        refusal(&sandbox, &["--memory", "1Gi", "--count", "2"]),
+        "sdg: sdg.count: 2 is more than the GPUs here (1)"
+    );
+    // A slice that is there stays as it is, and can be resized.
+    text(&sandbox.run(&["slice", "resize", "before", "--memory", "2Gi"]));
+    assert_eq!(sandbox.slices()[0]["id"], before["id"]);
+    let cdi = sandbox.json(&["cdi", "generate", "--output", "-"]);
+    let names: Vec<&Value> = cdi["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|device| &device["name"])
+        .collect();
+    assert!(
+        names.contains(&&json!("3")) && !names.contains(&&json!("0")),
+        "{names:?}"
+    );
+
+    sandbox.configure("exclude_gpus = [0, 1, 2, 3, 9]\n");
+    let refused = stderr(&sandbox.run(&["slice", "create", "--memory", "1Gi"]));
+    assert_eq!(
+        refused,
+        "sdg: warning: exclude_gpus: 9 names no GPU here\nsdg: there is no AMD GPU here that slices can be made of \
+         (exclude_gpus in the configuration names all)\n"
+    );
+    let doctor = String::from_utf8(sandbox.run(&["doctor"]).stdout).unwrap();
+    assert!(
+        doctor.contains("GPU 3 (AMD Instinct MI210) is left out by exclude_gpus"),
+        "{doctor}"
+    );
+    assert!(doctor.contains("exclude_gpus: 9 names no GPU here"), "{doctor}");
 }

@@ -42,7 +42,12 @@ fn bad(checks: &[Check], name: &str, state: State, mend: &str) {
 }
 
 fn machine(sandbox: &Sandbox) -> Vec<Check> {
-    Machine::read(&sandbox.path("root")).checks()
+    let places = Places {
+        sysroot: Some(sandbox.path("root")),
+        state: Some(sandbox.path("state")),
+        config: Some(sandbox.path("config.toml")),
+    };
+    Machine::read(&Host::new(&places).unwrap()).checks()
 }
 
 #[test]

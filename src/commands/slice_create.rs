@@ -20,7 +20,7 @@ use crate::units::Bytes;
 /// Makes a slice, or says what would be made.
 pub fn run(host: &Host, options: &CreateOptions) -> Result<(), CommandError> {
     let request = parse(options)?;
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     warn_of(&inventory);
     if options.dry_run {
         return dry_run(host, options, (&inventory, request));

@@ -4,7 +4,7 @@ use crate::broker::client;
 use crate::cli::Output;
 use crate::commands::{CommandError, print, print_json, slice_history};
 use crate::host::Host;
-use crate::inventory::{Detail, Inventory};
+use crate::inventory::Detail;
 use crate::ledger::record::{SliceRecord, is_known_as};
 use crate::ledger::store::LedgerError;
 use crate::listing::{SliceEntry, SliceGpuEntry, history, table};
@@ -54,7 +54,7 @@ pub fn show_record(host: &Host, record: &SliceRecord, output: Output) -> Result<
     let live = Live::read(&host.ledger(), record)?;
     let live = live.ok_or_else(|| LedgerError::NoSlice(record.id.clone()))?;
     refresh_view(host, record, &live);
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let entry = SliceEntry::new(record, &live, &inventory);
     if output.json {
         return print_json(&entry);

@@ -99,6 +99,7 @@ impl Reason {
             PlacementError::NotTogether { .. } | PlacementError::NotLinked { .. } => Self::Together,
             PlacementError::NoGpu { .. }
             | PlacementError::GpuAbsent { .. }
+            | PlacementError::GpuExcluded { .. }
             | PlacementError::TooManyGpus { .. }
             | PlacementError::PinnedTooFew { .. }
             | PlacementError::MoreThanAny { .. } => Self::Absent,

@@ -16,6 +16,7 @@ use crate::compute::grid::{CuGrid, TopologyFigures};
 use crate::files::{Dir, FileError, below, normalized};
 use crate::inventory::devices::render_node;
 use crate::inventory::identity::{Device, Identity, Unnamed, identities};
+use crate::inventory::integrated::is_integrated;
 use crate::inventory::names::marketing_name;
 use crate::inventory::topology::{NodeProperties, bank_size};
 use crate::inventory::{Chip, Gpu, Inventory, Needs, PciAddress};
@@ -263,6 +264,8 @@ fn gpu(node: &Node, identity: &Identity, sysroot: &Path) -> Result<Gpu, String> 
         render_minor: properties.drm_render_minor,
         memory_bytes,
         grid,
+        integrated: is_integrated(properties),
+        excluded: false,
         needs: Needs::of(&grid, chip),
         compute_partition: None,
         memory_partition: None,

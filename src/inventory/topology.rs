@@ -6,6 +6,8 @@ use crate::inventory::PciAddress;
 /// Source: Linux, `kfd_topology.c`, `node_show()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeProperties {
+    /// Cores of a processor; zero for a card.
+    pub cpu_cores_count: u32,
     /// SIMDs that work; zero for a CPU.
     pub simd_count: u32,
     /// SIMDs of a compute unit.
@@ -44,6 +46,7 @@ impl NodeProperties {
         let mut properties = Self::default();
         for (key, value) in pairs(text) {
             let narrow = match key {
+                "cpu_cores_count" => &mut properties.cpu_cores_count,
                 "simd_count" => &mut properties.simd_count,
                 "simd_per_cu" => &mut properties.simd_per_cu,
                 "array_count" => &mut properties.array_count,

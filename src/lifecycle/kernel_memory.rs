@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::dmem::{self, CGROUP_ROOT, Outcome};
 use crate::enforcement::DMEM;
 use crate::host::Host;
-use crate::inventory::{Detail, Inventory};
+use crate::inventory::Detail;
 use crate::ledger::members;
 use crate::ledger::record::{Holder, ProcessIdentity, SliceRecord};
 use crate::lifecycle::LifecycleError;
@@ -16,7 +16,7 @@ pub fn limit(host: &Host, record: &SliceRecord, pid: i32) -> Result<Option<Outco
     if dmem::regions(root).is_empty() {
         return Ok(None);
     }
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let Some(limits) = dmem::limits(&record.gpus, &inventory, &dmem::regions(root)) else {
         return Ok(None);
     };

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::host::{Host, now};
-use crate::inventory::{Detail, Inventory};
+use crate::inventory::Detail;
 use crate::ledger::record::SliceRecord;
 use crate::ledger::store::Locked;
 use crate::ledger::{members, reap};
@@ -59,7 +59,7 @@ pub(super) fn rebalance(
     if records.is_empty() {
         return Ok(());
     }
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let mut slices = limits::with_usage(locked.ledger(), records)?;
     let scope = if complete {
         Scope::All

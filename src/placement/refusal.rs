@@ -78,47 +78,54 @@ pub(super) fn check_size(
 /// There is none that serves.
 pub(super) fn no_gpu(inventory: &Inventory) -> PlacementError {
     let left_out = match inventory.warnings.first() {
+        _ if !inventory.gpus.is_empty() => " (exclude_gpus in the configuration names all)".to_owned(),
         Some(first) => format!(" ({first})"),
         None => String::new(),
     };
     PlacementError::NoGpu { left_out }
 }
 
-/// The pinned GPU is not there.
+/// There are not so many.
+pub(super) fn too_many(asked: u32, present: usize, integrated: usize) -> PlacementError {
+    let beside = match integrated {
+        0 => String::new(),
+        count => format!(", and {count} integrated, which sdg.gpu has to name"),
+    };
+    PlacementError::TooManyGpus {
+        asked,
+        present,
+        beside,
+    }
+}
+
+/// The pinned GPU is not there, or not to be had.
 pub(super) fn absent(
     selector: &GpuSelector,
     states: &[GpuState<'_>],
     inventory: &Inventory,
 ) -> PlacementError {
+    let served = || states.iter().filter(|state| !state.gpu.excluded);
     let names = |name: fn(&GpuState<'_>) -> String| {
-        let mut names: Vec<String> = states.iter().map(name).collect();
+        let mut names: Vec<String> = served().map(name).collect();
         names.dedup();
         listed(names.into_iter(), " is ", "are ")
     };
     let present = match selector {
+        _ if served().next().is_none() => "is none".to_owned(),
         GpuSelector::Index(_) => names(|state| state.gpu.index.to_string()),
         GpuSelector::Uuid(_) => names(|state| state.gpu.uuid.clone()),
         GpuSelector::Pci(_) => names(|state| state.gpu.pci.to_string()),
     };
+    let asked = selector.to_string();
+    if states.iter().any(|state| selector.names(state.gpu)) {
+        return PlacementError::GpuExcluded { asked, present };
+    }
     // What is left out is known by its number alone.
-    let asked = selector_text(selector);
-    let begin = format!("GPU {asked} ");
-    let left_out = inventory
-        .warnings
-        .iter()
-        .find(|warning| warning.starts_with(&begin));
+    let left_out = inventory.why_left_out(selector);
     PlacementError::GpuAbsent {
         asked,
         present,
         left_out: left_out.map_or_else(String::new, |reason| format!("; {reason}")),
-    }
-}
-
-/// A pin as it was written.
-pub(super) fn selector_text(selector: &GpuSelector) -> String {
-    match selector {
-        GpuSelector::Index(index) => index.to_string(),
-        GpuSelector::Uuid(text) | GpuSelector::Pci(text) => text.clone(),
     }
 }
 

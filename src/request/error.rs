@@ -130,15 +130,14 @@ pub enum RequestError {
         most: u32,
     },
     /// Names no GPU.
-    #[error(
-        "{key}: {value:?} names no GPU (accepted: an index such as 0, a UUID such as GPU-6f7bf9e13e8c2a01, a PCI \
-         address such as 0000:47:00.0)"
-    )]
+    #[error("{key}: {value:?} names no GPU (accepted: {accepted})")]
     Gpu {
         /// As written.
         key: String,
         /// Its value.
         value: String,
+        /// What would do.
+        accepted: &'static str,
     },
     /// No name for a group.
     #[error(

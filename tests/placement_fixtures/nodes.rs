@@ -36,6 +36,8 @@ pub fn mi300x(index: u32) -> Gpu {
         render_minor: 128 + 8 * index,
         memory_bytes: MI300X_BYTES,
         grid: mi300x_grid(),
+        integrated: false,
+        excluded: false,
         needs: Needs { queue: 186_019_840 },
         compute_partition: Some("SPX".to_owned()),
         memory_partition: Some("NPS1".to_owned()),
@@ -56,6 +58,7 @@ pub fn node(count: u32, island: u32) -> Inventory {
     Inventory {
         gpus,
         warnings: Vec::new(),
+        unmatched: Vec::new(),
     }
 }
 
