@@ -7,7 +7,7 @@ use sdg::compute::cells::{CellRect, Cells};
 use sdg::compute::fit::{Plan, Step};
 use sdg::compute::grid::CuGrid;
 use sdg::compute::shape::Shape;
-use sdg::inventory::{Gpu, Inventory, PciAddress};
+use sdg::inventory::{Gpu, Inventory, Needs, PciAddress};
 use sdg::placement::{GpuGrant, Rules, Taken, place};
 use sdg::request::{
     ComputeRequest, Enforcement, MemoryRequest, Millis, PlacementPolicy, Share, SliceRequest,
@@ -48,6 +48,9 @@ fn gpu(index: u32) -> Gpu {
         render_minor: 128 + index,
         memory_bytes: 206_141_652_992,
         grid: MI300X,
+        integrated: false,
+        excluded: false,
+        needs: Needs { queue: 186_019_840 },
         compute_partition: None,
         memory_partition: None,
         numa_node: Some(0),
@@ -159,6 +162,7 @@ fn node(c: &mut Criterion) {
     let inventory = Inventory {
         gpus: (0..64).map(gpu).collect(),
         warnings: Vec::new(),
+        unmatched: Vec::new(),
     };
     let slices = full_node(&inventory);
     let mut group = c.benchmark_group("64 GPUs, 575 slices");

@@ -43,6 +43,7 @@ use crate::ledger::pages::PageError;
 use crate::ledger::store::LedgerError;
 use crate::lifecycle::{self, LifecycleError};
 use crate::oci::state::State;
+use crate::placement::{GpuGrant, TooSmall};
 use crate::request::RequestError;
 
 /// Why a command failed.
@@ -275,7 +276,15 @@ fn place_slice(
 ) -> Result<lifecycle::Placed, LifecycleError> {
     let placed = lifecycle::place(host, inventory, new)?;
     warn_unanswered(&placed.unanswered);
+    warn_small(&placed.record.gpus, inventory);
     Ok(placed)
+}
+
+/// Says where programs find no room for their data.
+fn warn_small(grants: &[GpuGrant], inventory: &Inventory) {
+    if let Some(small) = TooSmall::first(grants, inventory) {
+        complain(&format!("warning: {small}"));
+    }
 }
 
 fn warn_unanswered(unanswered: &[lifecycle::Unanswered]) {
@@ -287,6 +296,9 @@ fn warn_unanswered(unanswered: &[lifecycle::Unanswered]) {
 fn warn_of(inventory: &Inventory) {
     for warning in &inventory.warnings {
         complain(&format!("warning: {warning}"));
+    }
+    for selector in &inventory.unmatched {
+        complain(&format!("warning: exclude_gpus: {selector} names no GPU here"));
     }
 }
 

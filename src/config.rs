@@ -11,10 +11,11 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::compute::shape::Shape;
+use crate::inventory::GpuSelector;
 use crate::line_number::line_number;
 use crate::one_line::one_line;
-use crate::request::Enforcement;
 use crate::request::quantity::Quantity;
+use crate::request::{Enforcement, LEAST_MEMORY, likely_memory};
 
 /// Where the file is unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sdg/config.toml";
@@ -33,6 +34,9 @@ pub struct Config {
     /// Kubernetes quantity in the file.
     #[serde(deserialize_with = "quantity")]
     pub reserved_memory: u64,
+    /// GPUs that no new slice gets, by index, UUID or PCI address.
+    #[serde(deserialize_with = "gpus")]
+    pub exclude_gpus: Vec<GpuSelector>,
     /// Seconds that a slice whose engine has died unclaimed is kept, for a runtime that still runs.
     pub claim_grace: u64,
     /// Seconds after which a slice that no container claimed is reaped though its engine lives.
@@ -93,6 +97,7 @@ impl Default for Config {
         Self {
             shape: Shape::default(),
             reserved_memory: 512 << 20,
+            exclude_gpus: Vec::new(),
             claim_grace: 30,
             claim_timeout: 600,
             lock_timeout: 25,
@@ -186,15 +191,43 @@ fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error>
     let bytes = Quantity::parse(&text)
         .ok()
         .and_then(|quantity| quantity.rounded_up());
-    bytes.ok_or_else(|| {
-        serde::de::Error::custom(format!(
-            "{text:?} is no amount of memory (one looks like \"512Mi\")"
-        ))
-    })
+    let refused = |reason: String| serde::de::Error::custom(format!("{text:?} is {reason}"));
+    match bytes {
+        None => Err(refused(
+            "no amount of memory (one looks like \"512Mi\")".to_owned(),
+        )),
+        Some(bytes @ 1..LEAST_MEMORY) => Err(refused(match likely_memory(&text) {
+            Some(meant) => format!("{bytes} bytes (did you mean {meant:?}?)"),
+            None => format!("{bytes} bytes (an amount looks like \"512Mi\")"),
+        })),
+        Some(bytes) => Ok(bytes),
+    }
 }
 
 fn some_quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     quantity(deserializer).map(Some)
+}
+
+/// An index may be a number or a text, as the key `gpu` of a request is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum GpuName {
+    Number(u32),
+    Text(String),
+}
+
+fn gpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<GpuSelector>, D::Error> {
+    let names = Vec::<GpuName>::deserialize(deserializer)?;
+    let selector = |name| match name {
+        GpuName::Number(index) => Ok(GpuSelector::Index(index)),
+        GpuName::Text(text) => GpuSelector::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "{text:?} names no GPU (accepted: {})",
+                GpuSelector::ACCEPTED
+            ))
+        }),
+    };
+    names.into_iter().map(selector).collect()
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
@@ -238,6 +271,27 @@ mod tests {
     }
 
     #[test]
+    fn gpus_that_are_left_out_are_named_as_in_a_request() {
+        let excluded = |text: &str| Config::parse(text).map(|config| config.exclude_gpus);
+        assert_eq!(
+            excluded("exclude_gpus = [0, \"1\", \"GPU-6f7b\", \"c4:00.0\"]").unwrap(),
+            [
+                GpuSelector::Index(0),
+                GpuSelector::Index(1),
+                GpuSelector::Uuid("GPU-6f7b".to_owned()),
+                GpuSelector::Pci("0000:c4:00.0".to_owned()),
+            ]
+        );
+        let (_, message) = excluded("exclude_gpus = [\"first\"]").unwrap_err();
+        assert!(
+            message.starts_with("\"first\" names no GPU (accepted: an index such as 0, "),
+            "{message}"
+        );
+        assert!(excluded("exclude_gpus = [-1]").is_err());
+        assert!(excluded("exclude_gpus = \"0\"").is_err());
+    }
+
+    #[test]
     fn metrics_have_an_address_or_are_off() {
         let metrics = |text: &str| Config::parse(text).map(|config| config.metrics);
         assert_eq!(metrics("").unwrap(), Some(DEFAULT_METRICS));
@@ -259,6 +313,12 @@ mod tests {
         let (line, message) = Config::parse("\n\nreserved_memory = \"4X\"\n").unwrap_err();
         assert_eq!(line, 3);
         assert!(message.contains("4X"), "{message}");
+        let (_, message) = Config::parse("broker_memory = \"64\"").unwrap_err();
+        assert_eq!(message, "\"64\" is 64 bytes (did you mean \"64Gi\"?)");
+        assert_eq!(
+            Config::parse("reserved_memory = \"0\"").unwrap().reserved_memory,
+            0
+        );
         assert!(Config::parse("shim = \"libsdg.so\"").is_err(), "relative");
     }
 }

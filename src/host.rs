@@ -7,6 +7,7 @@ use crate::cgroups;
 use crate::config::{self, Config, ConfigError};
 use crate::edits::ProgramCall;
 use crate::files::{below, normalized};
+use crate::inventory::{Detail, Inventory, InventoryError};
 use crate::ledger::reap::Patience;
 use crate::ledger::store::Ledger;
 use crate::placement::Rules;
@@ -145,6 +146,13 @@ impl Host {
             Some(directory) => directory.clone(),
             None => below(&self.sysroot, Path::new("/etc/cdi")),
         }
+    }
+
+    /// Its GPUs, those marked that the configuration leaves out.
+    pub fn inventory(&self, detail: Detail) -> Result<Inventory, InventoryError> {
+        let mut inventory = Inventory::read(&self.sysroot, detail)?;
+        inventory.exclude(&self.config.exclude_gpus);
+        Ok(inventory)
     }
 
     /// Rules of placement.

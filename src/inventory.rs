@@ -5,15 +5,21 @@
 //! ```
 
 mod devices;
+mod identity;
+mod integrated;
 mod names;
+mod needs;
 mod scan;
+mod selector;
 mod topology;
 
 pub use devices::{DeviceFile, DeviceFiles, DeviceFilesError};
+pub use needs::{Chip, Needs};
 pub use scan::{Detail, InventoryError};
+pub use selector::GpuSelector;
 pub use topology::{bank_size, with_bank_size};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -74,9 +80,10 @@ impl FromStr for PciAddress {
 /// A GPU, or a partition of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpu {
-    /// Position in the inventory, in the order of KFD nodes, from 0.
+    /// Number in the order of KFD nodes, from 0; one that is left out keeps its number.
     pub index: u32,
-    /// `GPU-<unique_id in 16 hex digits>`; a partition of a card that has several adds `-<partition number>`.
+    /// `GPU-<unique_id in 16 hex digits>`; a partition of a card that has several adds `-<partition number>`, and where
+    /// that is not its own, place or gpu_id follow.
     pub uuid: String,
     /// Marketing or chip name, e.g. `AMD Instinct MI300X` or `gfx942`.
     pub name: String,
@@ -92,6 +99,12 @@ pub struct Gpu {
     pub memory_bytes: u64,
     /// Compute units.
     pub grid: CuGrid,
+    /// Part of a processor.
+    pub integrated: bool,
+    /// Left out by the configuration.
+    pub excluded: bool,
+    /// What programs take of its memory for themselves.
+    pub needs: Needs,
     /// `SPX`, `DPX`, `TPX`, `QPX`, `CPX`; none where the card has no partitions.
     pub compute_partition: Option<String>,
     /// `NPS1`, `NPS2`, `NPS4`; none where the card has no partitions.
@@ -105,22 +118,63 @@ pub struct Gpu {
     pub device_dir: Option<PathBuf>,
 }
 
-/// The GPUs of a node, by index. A GPU whose files could not be read is left out and named in `warnings`.
+/// The GPUs of a node, by index. One that cannot serve is left out and named in `warnings`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// GPUs by index.
     pub gpus: Vec<Gpu>,
-    /// What could not be read and why, a line each.
+    /// Who is left out, what could not be read and why, a line each.
     pub warnings: Vec<String>,
+    /// Names in `exclude_gpus` that are no GPU's.
+    pub unmatched: Vec<GpuSelector>,
 }
 
-/// How a person names one GPU.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum GpuSelector {
-    /// Index in the inventory.
-    Index(u32),
-    /// UUID.
-    Uuid(String),
-    /// PCI address (all partitions of the card).
-    Pci(String),
+/// Which requests get slices of a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Offer {
+    /// Any.
+    Any,
+    /// Those that name it: it is part of a processor, and there are cards.
+    Named,
+    /// None: `exclude_gpus` in the configuration names it.
+    Nobody,
+}
+
+impl Inventory {
+    /// Leaves out the GPUs that an administrator names. Slices that are on them stay.
+    pub fn exclude(&mut self, selectors: &[GpuSelector]) {
+        for selector in selectors {
+            let mut found = self.number_is_left_out(selector);
+            for gpu in self.gpus.iter_mut().filter(|gpu| selector.names(gpu)) {
+                gpu.excluded = true;
+                found = true;
+            }
+            if !found {
+                self.unmatched.push(selector.clone());
+            }
+        }
+    }
+
+    /// One that cannot serve has its number and no other name.
+    fn number_is_left_out(&self, selector: &GpuSelector) -> bool {
+        matches!(selector, GpuSelector::Index(_)) && self.why_left_out(selector).is_some()
+    }
+
+    /// Why a GPU is not among those that serve.
+    pub fn why_left_out(&self, selector: &GpuSelector) -> Option<&str> {
+        let begin = format!("GPU {selector} ");
+        let warning = self.warnings.iter().find(|warning| warning.starts_with(&begin));
+        warning.map(String::as_str)
+    }
+
+    /// Which requests get slices of one of its GPUs.
+    pub fn offer(&self, gpu: &Gpu) -> Offer {
+        let is_card = |gpu: &Gpu| !gpu.excluded && !gpu.integrated;
+        match gpu {
+            _ if gpu.excluded => Offer::Nobody,
+            _ if gpu.integrated && self.gpus.iter().any(is_card) => Offer::Named,
+            _ => Offer::Any,
+        }
+    }
 }

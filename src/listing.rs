@@ -5,7 +5,7 @@ pub mod ended;
 use serde::Serialize;
 
 use crate::compute::grid::CuGrid;
-use crate::inventory::{Gpu, Inventory};
+use crate::inventory::{Gpu, Inventory, Offer};
 use crate::ledger::record::{Holder, SliceRecord};
 use crate::sizing::History;
 use crate::snapshot::{Live, SliceState};
@@ -39,10 +39,19 @@ pub struct GpuEntry<'a> {
     pub memory_partition: Option<&'a str>,
     /// NUMA node of the card.
     pub numa_node: Option<u32>,
+    /// What a compute queue takes of the memory, in bytes.
+    pub compute_queue_bytes: u64,
+    /// The least useful slice, in bytes.
+    pub least_useful_bytes: u64,
+    /// Part of a processor.
+    pub integrated: bool,
+    /// Which requests get slices of it: `any`, `named` (those that name it), `nobody`.
+    pub offered_to: Offer,
 }
 
-impl<'a> From<&'a Gpu> for GpuEntry<'a> {
-    fn from(gpu: &'a Gpu) -> Self {
+impl<'a> GpuEntry<'a> {
+    /// A GPU of an inventory.
+    pub fn new(gpu: &'a Gpu, inventory: &Inventory) -> Self {
         Self {
             index: gpu.index,
             uuid: &gpu.uuid,
@@ -57,6 +66,10 @@ impl<'a> From<&'a Gpu> for GpuEntry<'a> {
             compute_partition: gpu.compute_partition.as_deref(),
             memory_partition: gpu.memory_partition.as_deref(),
             numa_node: gpu.numa_node,
+            compute_queue_bytes: gpu.needs.queue,
+            least_useful_bytes: gpu.needs.least_useful(),
+            integrated: gpu.integrated,
+            offered_to: inventory.offer(gpu),
         }
     }
 }

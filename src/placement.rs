@@ -14,12 +14,14 @@ mod place;
 mod refusal;
 mod regrant;
 mod several;
+mod small;
 mod state;
 mod taken;
 
 pub use error::PlacementError;
 pub use place::place;
 pub use regrant::{RegrantError, regrant};
+pub use small::TooSmall;
 pub use taken::{Rules, Taken};
 
 /// What one slice gets of one GPU. Part of the record, and what later placements read back.

@@ -7,12 +7,14 @@ use crate::inventory::GpuSelector;
 
 mod error;
 mod keys;
+mod least;
 mod parse;
 mod pod;
 pub mod quantity;
 
 pub use error::RequestError;
 pub use keys::{KEYS, Key, LONG_PREFIX, SHORT_PREFIX};
+pub use least::{LEAST_MEMORY, likely_memory};
 pub use parse::parse;
 pub use pod::PodRequest;
 

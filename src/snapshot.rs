@@ -132,7 +132,7 @@ impl Snapshot {
             }
         }
         Ok(Self {
-            inventory: Inventory::read(&host.sysroot, detail)?,
+            inventory: host.inventory(detail)?,
             slices,
             reserved_bytes: host.config.reserved_memory,
         })

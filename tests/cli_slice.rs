@@ -47,15 +47,24 @@ fn use_memory(sandbox: &Sandbox, slice: &Value, bytes: u64) -> File {
     file.write_all_at(&bytes.to_ne_bytes(), slot as u64).unwrap();
     let high_water = std::mem::offset_of!(usage::Header, high_water) as u64;
     file.write_all_at(&1u32.to_ne_bytes(), high_water).unwrap();
+    set_lock(&file, nix::libc::F_WRLCK);
+    file
+}
+
+fn set_lock(file: &File, kind: i32) {
     let lock = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as i16,
+        l_type: kind as i16,
         l_whence: nix::libc::SEEK_SET as i16,
         l_start: usage::LOCK_BASE as i64,
         l_len: 1,
         l_pid: 0,
     };
     fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-    file
+}
+
+/// The process is gone. Closing the file would not do: a program that another test is starting has it for a moment too.
+fn end(process: &File) {
+    set_lock(process, nix::libc::F_UNLCK);
 }
 
 #[test]
@@ -378,7 +387,7 @@ fn what_is_used_is_not_deleted() {
             id(&slice)
         )
     );
-    drop(process);
+    end(&process);
     text(&sandbox.run(&["slice", "delete", "a", &id(&other)]));
     assert_eq!(sandbox.ledger_files(), [""; 0]);
 }
@@ -470,6 +479,10 @@ fn gpus_are_listed_with_the_documented_fields() {
         "compute_partition",
         "memory_partition",
         "numa_node",
+        "compute_queue_bytes",
+        "least_useful_bytes",
+        "integrated",
+        "offered_to",
     ];
     assert_eq!(keys(&gpus[7]), documented);
     assert_eq!(
@@ -479,4 +492,283 @@ fn gpus_are_listed_with_the_documented_fields() {
     let table = text(&sandbox.run(&["gpu", "list"]));
     assert_eq!(table.lines().count(), 9, "{table}");
     assert!(table.lines().nth(8).unwrap().contains("SPX/NPS1"), "{table}");
+}
+
+#[test]
+fn an_amount_that_nobody_means_is_refused_by_every_verb_and_leaves_nothing() {
+    let sandbox = Sandbox::new("mi300x", &[]);
+    let slice = sandbox.json(&["slice", "create", "--memory", "20Gi", "--name", "web", "--json"]);
+    for (amount, meant) in [
+        ("20", "20Gi"),
+        ("4096m", "4096Mi"),
+        ("1e3", "1000Mi"),
+        ("0.25", "0.25Gi"),
+    ] {
+        for verb in [
+            &["slice", "create", "--dry-run"][..],
+            &["slice", "create"],
+            &["slice", "resize", "web"],
+        ] {
+            let text = complaint(&sandbox.run(&[verb, &["--memory", amount]].concat()));
+            let begin = format!("sdg: sdg.memory: {amount} is ");
+            let end = format!("; did you mean {meant}?");
+            assert!(text.starts_with(&begin) && text.ends_with(&end), "{text}");
+            let text = complaint(&sandbox.run(&[verb, &["--memory-limit", amount]].concat()));
+            assert!(
+                text.starts_with("sdg: sdg.memoryLimit: ") && text.ends_with(&end),
+                "{text}"
+            );
+        }
+    }
+    assert_eq!(sandbox.ledger_files(), [id(&slice)]);
+    let kept = &sandbox.slices()[0]["gpus"][0]["memory_bytes"];
+    assert_eq!(*kept, json!(20 * GI));
+}
+
+#[test]
+fn a_slice_below_the_least_useful_one_is_given_with_a_warning() {
+    let sandbox = Sandbox::new("mi300x", &[]);
+    let warning = "sdg: warning: sdg.memory: 502Mi on GPU 0 is less than a HIP program may take before its data, 503Mi (2 \
+                   compute queues of 177.4Mi, 140Mi for scratch, 8Mi for itself): ask for more\n";
+    for create in [
+        &["slice", "create", "--memory", "502Mi", "--dry-run"][..],
+        &["slice", "create", "--memory", "502Mi", "--name", "small"],
+        &["slice", "resize", "small", "--memory", "502Mi"],
+    ] {
+        let output = sandbox.run(create);
+        text(&output);
+        assert_eq!(stderr(&output), warning, "{create:?}");
+    }
+    let shown = text(&sandbox.run(&["slice", "show", "small"]));
+    assert!(shown.contains("less than a HIP program may take"), "{shown}");
+    // What may be lent counts, and whole GPUs have no such size.
+    for enough in [
+        &["slice", "create", "--memory", "503Mi"][..],
+        &["slice", "create", "--memory", "2Mi", "--memory-limit", "503Mi"],
+    ] {
+        assert_eq!(stderr(&sandbox.run(enough)), "", "{enough:?}");
+    }
+    let limited = sandbox.run(&["slice", "create", "--memory", "2Mi", "--memory-limit", "400Mi"]);
+    assert!(stderr(&limited).starts_with("sdg: warning: sdg.memoryLimit: 400Mi on GPU 0 "));
+}
+
+#[test]
+fn beside_a_half_bound_gpu_the_others_serve() {
+    let sandbox = Sandbox::new("mi210-4", &[]);
+    std::fs::remove_file(sandbox.path("root/dev/dri/renderD128")).unwrap();
+    std::fs::remove_file(sandbox.path("root/sys/class/drm/renderD128")).unwrap();
+    let left_out = "GPU 0 (KFD node ";
+    let list = sandbox.run(&["gpu", "list"]);
+    assert_eq!(text(&list).lines().count(), 4);
+    assert!(
+        stderr(&list).starts_with(&format!("sdg: warning: {left_out}")),
+        "{}",
+        stderr(&list)
+    );
+    let doctor = String::from_utf8(sandbox.run(&["doctor"]).stdout).unwrap();
+    let line = doctor.lines().find(|line| line.contains(" GPUs ")).unwrap();
+    assert!(line.contains("3 × ") && line.contains(left_out), "{line}");
+    for gpu in 1..4 {
+        let slice = sandbox.json(&["slice", "create", "--memory", "60Gi", "--json"]);
+        assert_eq!(slice["gpus"][0]["index"], gpu);
+    }
+    let refusal = sandbox.run(&["slice", "create", "--memory", "1Gi", "--gpu", "0"]);
+    let line = stderr(&refusal);
+    let line = line.lines().last().unwrap();
+    assert!(
+        line.starts_with("sdg: sdg.gpu: 0 is not here (there are 1, 2, 3); GPU 0 (KFD node "),
+        "{line}"
+    );
+}
+
+#[test]
+fn without_a_gpu_that_serves_the_refusal_says_why() {
+    let sandbox = Sandbox::new("mi300x", &[]);
+    std::fs::remove_file(sandbox.path("root/sys/class/drm/renderD128")).unwrap();
+    let refusal = sandbox.run(&["slice", "create", "--memory", "1Gi"]);
+    let line = stderr(&refusal);
+    assert!(!refusal.status.success());
+    assert!(
+        line.lines()
+            .last()
+            .unwrap()
+            .contains("no AMD GPU here that slices can be made of (GPU 0 (KFD node "),
+        "{line}"
+    );
+}
+
+#[test]
+fn cards_with_one_serial_number_have_slices_and_cdi_names_of_their_own() {
+    let sandbox = Sandbox::new("mi300x", &["gpus=2"]);
+    let nodes = sandbox.path("root/sys/class/kfd/kfd/topology/nodes");
+    for gpu in ["1", "2"] {
+        let file = nodes.join(gpu).join("properties");
+        let properties = std::fs::read_to_string(&file).unwrap();
+        let (before, after) = properties.split_once("unique_id ").unwrap();
+        let (_, after) = after.split_once('\n').unwrap();
+        std::fs::write(&file, format!("{before}unique_id 7\n{after}")).unwrap();
+    }
+    let cdi = sandbox.json(&["cdi", "generate", "--output", "-"]);
+    let names: Vec<&str> = cdi["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|device| device["name"].as_str().unwrap())
+        .collect();
+    for name in [
+        "GPU-0000000000000007-0000-47-00-0",
+        "GPU-0000000000000007-0000-48-00-0",
+    ] {
+        assert!(names.contains(&name), "{names:?}");
+        let slice = sandbox.json(&["slice", "create", "--memory", "150Gi", "--gpu", name, "--json"]);
+        assert_eq!(slice["gpus"][0]["uuid"], name);
+    }
+}
+
+/// Two cards and between them a processor's GPU (gfx1036, two compute units).
+fn node_with_an_integrated_gpu() -> Sandbox {
+    let sandbox = Sandbox::new("rx7900xtx", &["gpus=3"]);
+    make_integrated(&sandbox, 1);
+    sandbox
+}
+
+fn make_integrated(sandbox: &Sandbox, index: usize) {
+    let gpus = sandbox.json(&["gpu", "list", "--json"]);
+    let minor = gpus[index]["render_node"].as_str().unwrap().to_owned();
+    let minor = minor.trim_start_matches("/dev/dri/renderD");
+    let nodes = sandbox.path("root/sys/class/kfd/kfd/topology/nodes");
+    let file = std::fs::read_dir(nodes)
+        .unwrap()
+        .map(|node| node.unwrap().path().join("properties"))
+        .find(|file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            text.contains(&format!("drm_render_minor {minor}\n"))
+        })
+        .unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("gfx_target_version 110000", "gfx_target_version 100306");
+    std::fs::write(&file, text.replace("device_id 29772", "device_id 5710")).unwrap();
+}
+
+fn refusal(sandbox: &Sandbox, args: &[&str]) -> String {
+    complaint(&sandbox.run(&[&["slice", "create"], args].concat()))
+}
+
+#[test]
+fn beside_cards_an_integrated_gpu_is_given_to_who_names_it() {
+    let sandbox = node_with_an_integrated_gpu();
+    let gpus = sandbox.json(&["gpu", "list", "--json"]);
+    assert_eq!(
+        (&gpus[1]["integrated"], &gpus[1]["offered_to"]),
+        (&json!(true), &json!("named"))
+    );
+    assert_eq!(
+        (&gpus[0]["integrated"], &gpus[0]["offered_to"]),
+        (&json!(false), &json!("any"))
+    );
+    for index in [0, 2] {
+        let slice = sandbox.json(&["slice", "create", "--memory", "20Gi", "--json"]);
+        assert_eq!(slice["gpus"][0]["index"], index);
+    }
+    let full = refusal(&sandbox, &["--memory", "20Gi"]);
+    assert!(
+        full.starts_with("sdg: sdg.memory: asked 20Gi on one GPU; most free: "),
+        "{full}"
+    );
+    assert_eq!(
+        refusal(&sandbox, &["--memory", "1Gi", "--count", "3"]),
+        "sdg: sdg.count: 3 is more than the GPUs here (2, and 1 integrated, which sdg.gpu has to name)"
+    );
+    let named = sandbox.json(&["slice", "create", "--memory", "20Gi", "--gpu", "1", "--json"]);
+    assert_eq!(named["gpus"][0]["index"], 1);
+    let doctor = String::from_utf8(sandbox.run(&["doctor"]).stdout).unwrap();
+    let line = doctor
+        .lines()
+        .find(|line| line.contains(" not for any slice "))
+        .unwrap();
+    assert!(
+        line.contains("GPU 1 (") && line.ends_with(") is integrated: for requests that name it"),
+        "{line}"
+    );
+}
+
+#[test]
+fn an_integrated_gpu_that_is_the_only_one_serves() {
+    let sandbox = Sandbox::new("rx7900xtx", &[]);
+    make_integrated(&sandbox, 0);
+    let gpus = sandbox.json(&["gpu", "list", "--json"]);
+    assert_eq!(
+        (&gpus[0]["integrated"], &gpus[0]["offered_to"]),
+        (&json!(true), &json!("any"))
+    );
+    let slice = sandbox.json(&["slice", "create", "--memory", "1Gi", "--json"]);
+    assert_eq!(slice["gpus"][0]["index"], 0);
+    // And where the configuration leaves the cards out.
+    let sandbox = node_with_an_integrated_gpu();
+    sandbox.configure("exclude_gpus = [0, 2]\n");
+    let slice = sandbox.json(&["slice", "create", "--memory", "1Gi", "--json"]);
+    assert_eq!(slice["gpus"][0]["index"], 1);
+}
+
+#[test]
+fn the_configuration_leaves_gpus_out() {
+    let sandbox = Sandbox::new("mi210-4", &[]);
+    let gpus = sandbox.json(&["gpu", "list", "--json"]);
+    let before = sandbox.json(&[
+        "slice", "create", "--memory", "1Gi", "--gpu", "0", "--name", "before", "--json",
+    ]);
+    let (uuid, pci) = (
+        gpus[1]["uuid"].as_str().unwrap(),
+        gpus[2]["pci"].as_str().unwrap(),
+    );
+    sandbox.configure(&format!("exclude_gpus = [0, {uuid:?}, {pci:?}]\n"));
+    let listed = sandbox.json(&["gpu", "list", "--json"]);
+    let offers: Vec<&Value> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gpu| &gpu["offered_to"])
+        .collect();
+    assert_eq!(offers, ["nobody", "nobody", "nobody", "any"]);
+    let table = text(&sandbox.run(&["gpu", "list"]));
+    assert!(table.lines().nth(1).unwrap().ends_with("excluded"), "{table}");
+    assert!(table.lines().nth(4).unwrap().ends_with("yes"), "{table}");
+    let slice = sandbox.json(&["slice", "create", "--memory", "1Gi", "--json"]);
+    assert_eq!(slice["gpus"][0]["index"], 3);
+    assert_eq!(
+        refusal(&sandbox, &["--memory", "1Gi", "--gpu", "0"]),
+        "sdg: sdg.gpu: 0 is left out by exclude_gpus in the configuration (there is 3)"
+    );
+    assert_eq!(
+        refusal(&sandbox, &["--memory", "1Gi", "--count", "2"]),
+        "sdg: sdg.count: 2 is more than the GPUs here (1)"
+    );
+    // A slice that is there stays as it is, and can be resized.
+    text(&sandbox.run(&["slice", "resize", "before", "--memory", "2Gi"]));
+    assert_eq!(sandbox.slices()[0]["id"], before["id"]);
+    let cdi = sandbox.json(&["cdi", "generate", "--output", "-"]);
+    let names: Vec<&Value> = cdi["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|device| &device["name"])
+        .collect();
+    assert!(
+        names.contains(&&json!("3")) && !names.contains(&&json!("0")),
+        "{names:?}"
+    );
+
+    sandbox.configure("exclude_gpus = [0, 1, 2, 3, 9]\n");
+    let refused = stderr(&sandbox.run(&["slice", "create", "--memory", "1Gi"]));
+    assert_eq!(
+        refused,
+        "sdg: warning: exclude_gpus: 9 names no GPU here\nsdg: there is no AMD GPU here that slices can be made of \
+         (exclude_gpus in the configuration names all)\n"
+    );
+    let doctor = String::from_utf8(sandbox.run(&["doctor"]).stdout).unwrap();
+    assert!(
+        doctor.contains("GPU 3 (AMD Instinct MI210) is left out by exclude_gpus"),
+        "{doctor}"
+    );
+    assert!(doctor.contains("exclude_gpus: 9 names no GPU here"), "{doctor}");
 }

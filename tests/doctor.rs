@@ -45,7 +45,12 @@ fn bad(checks: &[Check], name: &str, state: State, mend: &str) {
 }
 
 fn machine(sandbox: &Sandbox) -> Vec<Check> {
-    Machine::read(&sandbox.path("root")).checks()
+    let places = Places {
+        sysroot: Some(sandbox.path("root")),
+        state: Some(sandbox.path("state")),
+        config: Some(sandbox.path("config.toml")),
+    };
+    Machine::read(&Host::new(&places).unwrap()).checks()
 }
 
 #[test]
@@ -55,6 +60,10 @@ fn the_driver_and_its_gpus() {
     assert!(works(&good));
     assert!(check(&good, "GPUs").found.starts_with("8 × "), "{good:?}");
     assert_eq!(check(&good, "partition modes").found, "8 × SPX/NPS1");
+    assert_eq!(
+        check(&good, "least useful slice").found,
+        "8 × 503Mi (2 compute queues of 177.4Mi, 140Mi for scratch, 8Mi for itself)"
+    );
     write(&sandbox.path("root"), "sys/module/amdgpu/version", "6.14.14\n");
     assert_eq!(check(&machine(&sandbox), "driver").found, "amdgpu 6.14.14");
 

@@ -434,3 +434,27 @@ fn poststop_releases_what_is_the_containers_and_never_fails() {
     assert!(stderr(&output).contains("config.toml:2"), "{}", stderr(&output));
     assert_eq!(container.sandbox.ledger_files(), [""; 0], "nor a release");
 }
+
+#[test]
+fn an_amount_that_nobody_means_is_refused_and_a_small_one_is_told() {
+    let container = Container::new();
+    for key in ["sdg.memory", "sdg.exostellar.io/memoryLimit"] {
+        let refusal = container.refusal(&container.config(&[(key, "3000")]));
+        assert!(
+            refusal.starts_with(&format!("sdg: {key}: 3000 is 3000 bytes, ")),
+            "{refusal}"
+        );
+        assert!(refusal.ends_with("; did you mean 3000Mi?"), "{refusal}");
+    }
+    let config = container.config(&[("sdg.memory", "100Mi")]).to_string();
+    let output = container
+        .sandbox
+        .run_with(&["hook", "precreate"], config.as_bytes());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = stderr(&output);
+    assert!(
+        told.starts_with("sdg: warning: sdg.memory: 100Mi on GPU 0 is less than a HIP program may take"),
+        "{told}"
+    );
+    assert_eq!(told.lines().count(), 1);
+}

@@ -7,9 +7,10 @@
 )]
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sdg::inventory::{Detail, Gpu, Inventory};
+use sdg::units::Bytes;
 use sdg_sim::preset::Preset;
 
 fn node(preset: &Preset) -> tempfile::TempDir {
@@ -192,4 +193,179 @@ fn cards_without_a_serial_number_are_told_apart_by_their_place() {
     assert_ne!(inventory.gpus[0].uuid, inventory.gpus[1].uuid);
     let expected = inventory.gpus[0].pci.to_string().replace([':', '.'], "-");
     assert_eq!(inventory.gpus[0].uuid, format!("GPU-{expected}"));
+}
+
+/// The sysfs directory of a GPU's KFD node.
+fn node_dir(dir: &tempfile::TempDir, gpu: &Gpu) -> PathBuf {
+    let nodes = dir.path().join("root/sys/class/kfd/kfd/topology/nodes");
+    nodes.join(gpu.node.to_string())
+}
+
+/// Changes lines `KEY …` of a GPU's properties; a new value of none takes the line out.
+fn change(dir: &tempfile::TempDir, gpu: &Gpu, key: &str, value: Option<u64>) {
+    let file = node_dir(dir, gpu).join("properties");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let changed: String = text
+        .lines()
+        .filter_map(|line| match line.split_once(' ') {
+            Some((this, _)) if this == key => Some(format!("{key} {}\n", value?)),
+            _ => Some(format!("{line}\n")),
+        })
+        .collect();
+    std::fs::write(&file, changed).unwrap();
+}
+
+/// One GPU of four that has come up by half: the others serve under the numbers and names that they had.
+#[test]
+fn a_half_bound_gpu_is_left_out_with_a_warning() {
+    type Damage = fn(&tempfile::TempDir, &Gpu);
+    let damages: [(&str, Damage); 9] = [
+        ("renderD129", |dir, _| {
+            std::fs::remove_file(dir.path().join("root/dev/dri/renderD129")).unwrap();
+        }),
+        ("/sys/class/drm/renderD129", |dir, _| {
+            std::fs::remove_file(dir.path().join("root/sys/class/drm/renderD129")).unwrap();
+        }),
+        ("is not the character device 226:129", |dir, _| {
+            let dri = dir.path().join("root/dev/dri");
+            std::fs::remove_file(dri.join("renderD129")).unwrap();
+            std::os::unix::fs::symlink("renderD128", dri.join("renderD129")).unwrap();
+        }),
+        ("no drm_render_minor", |dir, gpu| {
+            change(dir, gpu, "drm_render_minor", None)
+        }),
+        ("renderD128 is that of KFD node", |dir, gpu| {
+            change(dir, gpu, "drm_render_minor", Some(128));
+        }),
+        ("has no simd_count", |dir, gpu| {
+            std::fs::write(node_dir(dir, gpu).join("properties"), "").unwrap();
+        }),
+        ("properties", |dir, gpu| {
+            std::fs::remove_file(node_dir(dir, gpu).join("properties")).unwrap()
+        }),
+        ("mem_banks", |dir, gpu| {
+            std::fs::remove_dir_all(node_dir(dir, gpu).join("mem_banks")).unwrap()
+        }),
+        ("0 bytes", |dir, gpu| {
+            std::fs::write(
+                node_dir(dir, gpu).join("mem_banks/0/properties"),
+                "size_in_bytes 0\n",
+            )
+            .unwrap();
+        }),
+    ];
+    for (reason, damage) in damages {
+        let dir = node(&preset("mi210-4", &[]));
+        let whole = read(&dir);
+        damage(&dir, &whole.gpus[1]);
+        let inventory = read(&dir);
+        let expected: Vec<_> = whole.gpus.iter().filter(|gpu| gpu.index != 1).collect();
+        let names = |gpu: &Gpu| (gpu.index, gpu.uuid.clone(), gpu.pci);
+        let left: Vec<_> = inventory.gpus.iter().map(names).collect();
+        assert_eq!(
+            left,
+            expected.into_iter().map(names).collect::<Vec<_>>(),
+            "{reason}"
+        );
+        let [warning] = inventory.warnings.as_slice() else {
+            panic!("{reason}: {:?}", inventory.warnings);
+        };
+        let begin = format!("GPU 1 (KFD node {}) is left out: ", whole.gpus[1].node);
+        assert!(
+            warning.starts_with(&begin) && warning.contains(reason),
+            "{warning}"
+        );
+    }
+}
+
+/// Without any device file there is nothing to compare with: below another root they need not be there.
+#[test]
+fn a_tree_without_device_files_has_its_gpus() {
+    let dir = node(&preset("mi210-4", &[]));
+    std::fs::remove_dir_all(dir.path().join("root/dev")).unwrap();
+    assert_eq!(read(&dir).gpus.len(), 4);
+}
+
+/// Whatever the topology repeats, each GPU has a name and a place.
+#[test]
+fn every_gpu_has_an_identity_of_its_own() {
+    let cases: [(&str, &[&str], fn(u32) -> [Option<u64>; 2]); 5] = [
+        ("one serial number", &["gpus=4"], |at| {
+            [Some(7), Some(u64::from(0x4700 + 0x100 * at))]
+        }),
+        ("no serial numbers, one place", &["gpus=4"], |_| {
+            [Some(0), Some(0x4700)]
+        }),
+        ("no line of either", &["gpus=4"], |_| [None, None]),
+        (
+            "partitions in the highest bits",
+            &["compute_partition=CPX"],
+            |at| [Some(7), Some(0x4700 | u64::from(at) << 28)],
+        ),
+        ("partitions with one number", &["compute_partition=CPX"], |_| {
+            [Some(7), Some(0x4700)]
+        }),
+    ];
+    for (name, changes, figures) in cases {
+        let dir = node(&preset("mi300x", changes));
+        let before = read(&dir);
+        for gpu in &before.gpus {
+            let [unique_id, location_id] = figures(gpu.index);
+            change(&dir, gpu, "unique_id", unique_id);
+            change(&dir, gpu, "location_id", location_id);
+        }
+        let inventory = read(&dir);
+        assert_eq!(inventory.warnings, [""; 0], "{name}");
+        let uuids: HashSet<&str> = inventory.gpus.iter().map(|gpu| gpu.uuid.as_str()).collect();
+        assert_eq!(uuids.len(), before.gpus.len(), "{name}: {uuids:?}");
+        let places = |inventory: &Inventory| inventory.gpus.iter().map(|gpu| gpu.pci).collect::<Vec<_>>();
+        assert_eq!(
+            places(&inventory),
+            places(&before),
+            "{name}: where sysfs has the devices"
+        );
+    }
+}
+
+/// What README and the page on this say of GPUs is computed.
+#[test]
+fn readmes_table_of_least_useful_slices_is_true() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let rows = [
+        ("MI300X, MI325X", preset("mi300x", &[])),
+        ("MI300X, MI325X", preset("mi325x", &[])),
+        (
+            "a partition of them in CPX",
+            preset("mi300x", &["compute_partition=CPX"]),
+        ),
+        ("a partition of an MI308X in CPX", preset("mi308x-cpx", &[])),
+        ("MI210, half an MI250", preset("mi210-4", &[])),
+        ("MI210, half an MI250", preset("mi250", &[])),
+        ("RX 7900 XTX", preset("rx7900xtx", &[])),
+    ];
+    for (name, preset) in rows {
+        let needs = read(&node(&preset)).gpus[0].needs;
+        let nine = 9 * needs.queue + needs.least_useful() - 2 * needs.queue;
+        let row = format!(
+            "| {name} | {} | {} | {}Mi |\n",
+            Bytes(needs.queue),
+            Bytes(needs.least_useful()),
+            nine.div_ceil(1 << 20)
+        );
+        assert!(readme.contains(&row), "{row}");
+    }
+}
+
+/// The simulated device demands a save area as the kernel does.
+#[test]
+fn a_queue_takes_what_the_device_demands() {
+    for name in Preset::names() {
+        let dir = node(&Preset::named(name).unwrap());
+        let devices = sdg_sim::model::read_node(&dir.path().join("root")).unwrap();
+        for (gpu, device) in read(&dir).gpus.iter().zip(&devices) {
+            let area = device.save_area();
+            let demanded = u64::from(area.per_xcc + area.debug) * u64::from(gpu.grid.xccs);
+            assert_eq!(gpu.needs.queue, demanded.next_multiple_of(4096), "{name}");
+        }
+    }
 }

@@ -197,6 +197,7 @@ fn lending_only_raises_what_is_delivered() {
             let mut house = House::new(sdg::inventory::Inventory {
                 gpus: vec![gpu],
                 warnings: Vec::new(),
+                unmatched: Vec::new(),
             });
             house
                 .add(

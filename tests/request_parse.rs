@@ -158,7 +158,7 @@ fn both_forms_have_to_agree() {
 #[test]
 fn every_refusal_names_key_value_and_what_would_do() {
     let quantity = "a Kubernetes quantity such as 4Gi or 1500M";
-    let cases: [(&[(&str, &str)], String); 29] = [
+    let cases: [(&[(&str, &str)], String); 32] = [
         (
             &[("sdg.mem", "4Gi")],
             "sdg.mem: no such key (there are sdg.vendor, sdg.memory, sdg.memoryLimit, sdg.compute, \
@@ -173,6 +173,21 @@ fn every_refusal_names_key_value_and_what_would_do() {
         (&[("sdg.memory", "0")], format!("sdg.memory: 0 asks for nothing (accepted: {quantity})")),
         (&[("sdg.memoryLimit", "0Gi")], format!("sdg.memoryLimit: 0Gi asks for nothing (accepted: {quantity})")),
         (&[("sdg.memory", "-1Gi")], format!("sdg.memory: -1Gi is below zero (accepted: {quantity})")),
+        (
+            &[("sdg.memory", "20")],
+            "sdg.memory: 20 is 20 bytes, less than any GPU program can use (accepted: 2Mi and more); did you mean 20Gi?"
+                .into(),
+        ),
+        (
+            &[("sdg.memory", "0.0001")],
+            "sdg.memory: 0.0001 is 1 byte, less than any GPU program can use (accepted: 2Mi and more)".into(),
+        ),
+        (
+            &[("sdg.memory", "4Gi"), ("sdg.exostellar.io/memoryLimit", "4096m")],
+            "sdg.exostellar.io/memoryLimit: 4096m is 5 bytes, less than any GPU program can use (accepted: 2Mi and \
+             more); did you mean 4096Mi?"
+                .into(),
+        ),
         (
             &[("sdg.memory", "99Ei")],
             "sdg.memory: 99Ei is more memory than there can be (accepted: less than 16Ei)".into(),
@@ -221,17 +236,17 @@ fn every_refusal_names_key_value_and_what_would_do() {
                 .into(),
         ),
         (
-            &[("sdg.memory", "1"), ("sdg.group", "-a")],
+            &[("sdg.memory", "4Gi"), ("sdg.group", "-a")],
             "sdg.group: \"-a\" is no name for a group (accepted: 1 to 63 of a-z A-Z 0-9 - _ . that begin and end with \
              a letter or digit)"
                 .into(),
         ),
         (
-            &[("sdg.memory", "1"), ("sdg.placement", "best")],
+            &[("sdg.memory", "4Gi"), ("sdg.placement", "best")],
             r#"sdg.placement: "best" is no placement (accepted: pack, spread)"#.into(),
         ),
         (
-            &[("sdg.memory", "1"), ("sdg.enforcement", "cooperative")],
+            &[("sdg.memory", "4Gi"), ("sdg.enforcement", "cooperative")],
             r#"sdg.enforcement: "cooperative" cannot be asked for (accepted: guarded, which is more than the default)"#
                 .into(),
         ),
@@ -264,8 +279,31 @@ fn every_refusal_names_key_value_and_what_would_do() {
 }
 
 #[test]
+fn amounts_that_nobody_means_are_refused_and_small_ones_are_not() {
+    for value in [
+        "20", "3000", "4096m", "0.25", "1n", "1e3", "1k", "1Mi", "2097151", "1.99Mi", "2e6",
+    ] {
+        for key in ["sdg.memory", "sdg.exostellar.io/memory", "sdg.memoryLimit"] {
+            let text = refusal(&[(key, value)]);
+            assert!(
+                text.starts_with(&format!("{key}: {value} is ")) && text.contains("did you mean "),
+                "{text}"
+            );
+        }
+    }
+    for (value, bytes) in [
+        ("2Mi", 2 << 20),
+        ("2097152", 2 << 20),
+        ("2.5M", 2_500_000),
+        ("0.25Gi", 1 << 28),
+    ] {
+        assert_eq!(memory(&[("sdg.memory", value)]).guarantee, bytes);
+    }
+}
+
+#[test]
 fn names_of_groups() {
-    let group = |name: &str| parse([("sdg.memory", "1"), ("sdg.group", name)]).is_ok();
+    let group = |name: &str| parse([("sdg.memory", "4Gi"), ("sdg.group", name)]).is_ok();
     for name in ["a", "A.b_c-9", &"x".repeat(63)] {
         assert!(group(name), "{name}");
     }

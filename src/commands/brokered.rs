@@ -8,7 +8,7 @@ use std::io;
 
 use crate::broker::client::{self, BrokerError};
 use crate::broker::{Answer, Ask};
-use crate::commands::{CommandError, place_slice, workload};
+use crate::commands::{CommandError, place_slice, warn_small, workload};
 use crate::host::Host;
 use crate::inventory::Inventory;
 use crate::ledger::record::Holder;
@@ -41,11 +41,14 @@ pub fn place(
         },
     };
     match ask(host, forbidden, &asked)? {
-        Answer::Placed { record, edits } => Ok(Placed {
-            record: *record,
-            edits: *edits,
-            unanswered: Vec::new(),
-        }),
+        Answer::Placed { record, edits } => {
+            warn_small(&record.gpus, inventory);
+            Ok(Placed {
+                record: *record,
+                edits: *edits,
+                unanswered: Vec::new(),
+            })
+        }
         _ => Err(BrokerError::Other.into()),
     }
 }

@@ -17,7 +17,7 @@ use crate::cli::{CdiCommand, Output};
 use crate::commands::{CommandError, complain, print, print_json, read_edits, warn_of};
 use crate::edits::ContainerEdits;
 use crate::host::Host;
-use crate::inventory::{Detail, DeviceFiles, Inventory};
+use crate::inventory::{Detail, DeviceFiles};
 use crate::listing;
 
 /// Runs a verb.
@@ -52,8 +52,9 @@ fn not_written(error: CdiError) -> CommandError {
 
 /// The file's content for whole GPUs; none where there is no GPU.
 fn gpu_spec(host: &Host, kind: &str) -> Result<Option<CdiSpec>, CommandError> {
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let mut inventory = host.inventory(Detail::Placement)?;
     warn_of(&inventory);
+    inventory.gpus.retain(|gpu| !gpu.excluded);
     if inventory.gpus.is_empty() {
         return Ok(None);
     }

@@ -19,7 +19,7 @@ pub fn run(host: &Host, output: Output) -> Result<(), CommandError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let engines = Engines::read(root, &path, &programs(host, true)?);
     let groups = [
-        Machine::read(&host.sysroot).checks(),
+        Machine::read(host).checks(),
         kernel.checks(),
         engines.checks(),
         Layers::read(host, &kernel).checks(),

@@ -3,20 +3,24 @@
 use crate::cli::Output;
 use crate::commands::{CommandError, complain, print, print_json, warn_of};
 use crate::host::Host;
-use crate::inventory::{Detail, Inventory};
+use crate::inventory::{Detail, Offer};
 use crate::listing::{GpuEntry, table};
 use crate::units::Bytes;
 
 /// Lists GPUs and partitions.
 pub fn run(host: &Host, output: Output) -> Result<(), CommandError> {
-    let inventory = Inventory::read(&host.sysroot, Detail::Full)?;
+    let inventory = host.inventory(Detail::Full)?;
     warn_of(&inventory);
     if inventory.gpus.is_empty() {
         complain(
             "no GPU that the KFD knows (/sys/class/kfd/kfd/topology/nodes; is the driver amdgpu loaded?)",
         );
     }
-    let entries: Vec<GpuEntry<'_>> = inventory.gpus.iter().map(GpuEntry::from).collect();
+    let entries: Vec<GpuEntry<'_>> = inventory
+        .gpus
+        .iter()
+        .map(|gpu| GpuEntry::new(gpu, &inventory))
+        .collect();
     if output.json {
         return print_json(&entries);
     }
@@ -25,7 +29,7 @@ pub fn run(host: &Host, output: Output) -> Result<(), CommandError> {
     }
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
     let heading = [
-        "GPU", "NAME", "UUID", "PCI", "NODE", "MEMORY", "CUS", "XCC", "SE", "MODE", "NUMA",
+        "GPU", "NAME", "UUID", "PCI", "NODE", "MEMORY", "CUS", "XCC", "SE", "MODE", "NUMA", "SLICES",
     ];
     print(table(&heading, &rows).as_bytes())
 }
@@ -52,5 +56,11 @@ fn row(gpu: &GpuEntry<'_>) -> Vec<String> {
         gpu.shader_engines.to_string(),
         mode,
         gpu.numa_node.map_or("-".to_owned(), |node| node.to_string()),
+        match gpu.offered_to {
+            Offer::Any => "yes",
+            Offer::Named => "by name",
+            Offer::Nobody => "excluded",
+        }
+        .to_owned(),
     ]
 }

@@ -23,7 +23,7 @@ pub fn run(host: &Host, gpus: &[String]) -> Result<(), CommandError> {
     let missing = |what: &str| CommandError::State(format!("no {what}"));
     let bundle = state.bundle.as_deref().ok_or_else(|| missing("bundle"))?;
     let holder = holder(&state)?;
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let spec = in_force::read_spec(bundle).map_err(|error| CommandError::State(error.to_string()))?;
     check(host, &inventory, &spec)?;
     let mut placed = Vec::new();

@@ -18,7 +18,7 @@ use crate::commands::place_in_spec::{give_up, is_sandbox, request_of};
 use crate::commands::{CommandError, place_slice, read_edits, read_state, workload};
 use crate::edits::{ContainerEdits, HookStage};
 use crate::host::Host;
-use crate::inventory::{Detail, Inventory};
+use crate::inventory::Detail;
 use crate::ledger::record::{Holder, ProcessIdentity};
 use crate::lifecycle::{LifecycleError, NewSlice};
 use crate::oci::config::Spec;
@@ -74,7 +74,7 @@ pub fn create_runtime(host: &Host) -> Result<(), CommandError> {
     })?;
     let preload = preload::read(&called.spec, &called.bundle)?;
     let coverage = coverage::of_spec(&called.spec, &called.bundle);
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let new = NewSlice {
         request,
         holder: Holder::Container {

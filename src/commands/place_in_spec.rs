@@ -13,7 +13,7 @@ use crate::commands::{CommandError, brokered, complain};
 use crate::dmem;
 use crate::edits::HookStage;
 use crate::host::Host;
-use crate::inventory::{Detail, Inventory};
+use crate::inventory::Detail;
 use crate::ledger::record::{Holder, ProcessIdentity};
 use crate::lifecycle::{NewSlice, Placed};
 use crate::oci::config::Spec;
@@ -92,7 +92,7 @@ pub fn place(
     }
     let preload = preload::read(config, asker.bundle)?;
     let coverage = coverage::of_spec(config, asker.bundle);
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let new = NewSlice {
         request,
         holder: Holder::Placed {

@@ -1,7 +1,9 @@
 //! `sdg slice create`.
 
 use crate::cli::CreateOptions;
-use crate::commands::{CommandError, cdi, complain, place_slice, print, print_json, slice_list, warn_of};
+use crate::commands::{
+    CommandError, cdi, complain, place_slice, print, print_json, slice_list, warn_of, warn_small,
+};
 use crate::compute::explain::explain;
 use crate::edits::HookStage;
 use crate::host::Host;
@@ -18,7 +20,7 @@ use crate::units::Bytes;
 /// Makes a slice, or says what would be made.
 pub fn run(host: &Host, options: &CreateOptions) -> Result<(), CommandError> {
     let request = parse(options)?;
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     warn_of(&inventory);
     if options.dry_run {
         return dry_run(host, options, (&inventory, request));
@@ -109,6 +111,7 @@ fn dry_run(
         enforcement: Vec::new(),
         gpus: placement.grants,
     };
+    warn_small(&record.gpus, inventory);
     if options.output.json {
         return print_json(&SliceEntry::new(&record, &Live::default(), inventory));
     }

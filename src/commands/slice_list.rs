@@ -4,10 +4,11 @@ use crate::broker::client;
 use crate::cli::Output;
 use crate::commands::{CommandError, print, print_json, slice_history};
 use crate::host::Host;
-use crate::inventory::{Detail, Inventory};
+use crate::inventory::Detail;
 use crate::ledger::record::{SliceRecord, is_known_as, short_name};
 use crate::ledger::store::LedgerError;
 use crate::listing::{SliceEntry, SliceGpuEntry, history, table};
+use crate::placement::TooSmall;
 use crate::snapshot::{Live, Snapshot};
 use crate::units::Bytes;
 use crate::view;
@@ -53,12 +54,13 @@ pub fn show_record(host: &Host, record: &SliceRecord, output: Output) -> Result<
     let live = Live::read(&host.ledger(), record)?;
     let live = live.ok_or_else(|| LedgerError::NoSlice(record.id.clone()))?;
     refresh_view(host, record, &live);
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let entry = SliceEntry::new(record, &live, &inventory);
     if output.json {
         return print_json(&entry);
     }
     let mut text = slices_table(&[entry]);
+    text.extend(TooSmall::first(&record.gpus, &inventory).map(|small| format!("{small}\n")));
     text.extend(history(record, &live).advice().map(|line| line + "\n"));
     print(text.as_bytes())
 }

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::cli::ResizeOptions;
-use crate::commands::{CommandError, cdi, complain, print, read_edits, slice_list, warn_unanswered};
+use crate::commands::{
+    CommandError, cdi, complain, print, read_edits, slice_list, warn_small, warn_unanswered,
+};
 use crate::host::Host;
+use crate::inventory::Detail;
 use crate::ledger::record::SliceRecord;
 use crate::lifecycle::{self, InUse, Resize, Resized};
 use crate::placement::GpuGrant;
-use crate::request::{self, ComputeRequest, Share};
+use crate::request::{self, ComputeRequest, LEAST_MEMORY, Share};
 use crate::units::Bytes;
 
 /// How often it is looked whether memory was freed.
@@ -18,6 +21,8 @@ const GLANCE: Duration = Duration::from_millis(100);
 pub fn run(host: &Host, options: &ResizeOptions) -> Result<(), CommandError> {
     let changed = change(host, options)?;
     warn_unanswered(&changed.after.unanswered);
+    let inventory = host.inventory(Detail::Placement)?;
+    warn_small(&changed.after.record.gpus, &inventory);
     if options.output.json {
         return slice_list::show_record(host, &changed.after.record, options.output);
     }
@@ -79,7 +84,8 @@ fn wanted(record: &SliceRecord, options: &ResizeOptions) -> Result<Resize, Comma
     };
     let has_memory = options.memory.is_some() || options.memory_limit.is_some();
     let has_compute = options.compute.is_some() || options.compute_limit.is_some();
-    let kept_memory = memory.guarantee.to_string();
+    // A slice of 0.1.0 may have less than can be asked for.
+    let kept_memory = memory.guarantee.max(LEAST_MEMORY).to_string();
     let kept_compute = match compute {
         ComputeRequest::Guaranteed { guarantee, .. } => Some(guarantee.to_string()),
         ComputeRequest::BestEffort => None,

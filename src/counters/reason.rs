@@ -97,8 +97,9 @@ impl Reason {
             PlacementError::MemoryAndCompute { .. } => Self::MemoryAndCompute,
             PlacementError::TakenWhole { .. } | PlacementError::NotWhole { .. } => Self::Whole,
             PlacementError::NotTogether { .. } | PlacementError::NotLinked { .. } => Self::Together,
-            PlacementError::NoGpu
+            PlacementError::NoGpu { .. }
             | PlacementError::GpuAbsent { .. }
+            | PlacementError::GpuExcluded { .. }
             | PlacementError::TooManyGpus { .. }
             | PlacementError::PinnedTooFew { .. }
             | PlacementError::MoreThanAny { .. } => Self::Absent,
@@ -116,7 +117,9 @@ mod tests {
         let error = PlacementError::Group {
             group: "g".to_owned(),
             home: "GPU 0".to_owned(),
-            reason: Box::new(PlacementError::NoGpu),
+            reason: Box::new(PlacementError::NoGpu {
+                left_out: String::new(),
+            }),
         };
         assert_eq!(Reason::of_placing(&error.into()), Reason::Absent);
     }

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::{Check, State};
 use crate::files::below;
-use crate::inventory::{Detail, Gpu, Inventory};
+use crate::host::Host;
+use crate::inventory::{Detail, Gpu, Inventory, Offer};
+use crate::units::Bytes;
 
 const GROUP: &str = "machine";
 
@@ -21,20 +23,23 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Reads it below a system root.
-    pub fn read(sysroot: &Path) -> Self {
+    /// Reads it.
+    pub fn read(host: &Host) -> Self {
+        let sysroot = &host.sysroot;
         let driver = std::fs::read_to_string(below(sysroot, Path::new("/sys/module/amdgpu/version")));
         Self {
             kfd: below(sysroot, Path::new("/dev/kfd")).exists(),
             driver: driver.ok().map(|version| version.trim().to_owned()),
-            inventory: Inventory::read(sysroot, Detail::Full).map_err(|error| error.to_string()),
+            inventory: host.inventory(Detail::Full).map_err(|error| error.to_string()),
         }
     }
 
     /// All checks.
     pub fn checks(&self) -> Vec<Check> {
         let mut checks = vec![self.driver(), self.gpus()];
+        checks.extend(self.not_for_any());
         checks.extend(self.partitions());
+        checks.extend(self.least_useful());
         checks
     }
 
@@ -53,18 +58,45 @@ impl Machine {
         let look = "dmesg | grep -e amdgpu -e kfd";
         match &self.inventory {
             Err(error) => good(error.clone()).with(State::Broken, look),
-            Ok(inventory) if inventory.gpus.is_empty() => {
-                good("none that the driver's compute part knows".to_owned()).with(State::Broken, look)
+            Ok(inventory) => {
+                let mut found = vec![match inventory.gpus.as_slice() {
+                    [] => "none that the driver's compute part knows".to_owned(),
+                    gpus => counted(gpus, |gpu| gpu.name.clone()),
+                }];
+                found.extend(inventory.warnings.iter().cloned());
+                match (inventory.gpus.is_empty(), inventory.warnings.is_empty()) {
+                    (true, _) => good(found.join("; ")).with(State::Broken, look),
+                    (false, false) => good(found.join("; ")).with(State::Absent, look),
+                    (false, true) => good(found.join("; ")),
+                }
             }
-            Ok(inventory) => match inventory.warnings.first() {
-                Some(warning) => good(format!(
-                    "{}; {warning}",
-                    counted(&inventory.gpus, |gpu| gpu.name.clone())
-                ))
-                .with(State::Absent, look),
-                None => good(counted(&inventory.gpus, |gpu| gpu.name.clone())),
-            },
         }
+    }
+
+    /// None where any request may have every GPU.
+    fn not_for_any(&self) -> Option<Check> {
+        let inventory = self.inventory.as_ref().ok()?;
+        let who = |gpu: &Gpu| format!("GPU {} ({})", gpu.index, gpu.name);
+        let of_gpus = inventory
+            .gpus
+            .iter()
+            .filter_map(|gpu| match inventory.offer(gpu) {
+                Offer::Any => None,
+                Offer::Named => Some(format!("{} is integrated: for requests that name it", who(gpu))),
+                Offer::Nobody => Some(format!("{} is left out by exclude_gpus", who(gpu))),
+            });
+        let unmatched = inventory.unmatched.iter();
+        let found: Vec<String> = of_gpus
+            .chain(unmatched.map(|selector| format!("exclude_gpus: {selector} names no GPU here")))
+            .collect();
+        let check = (!found.is_empty()).then(|| Check::good(GROUP, "not for any slice", found.join("; ")))?;
+        Some(match inventory.unmatched.is_empty() {
+            true => check,
+            false => check.with(
+                State::Absent,
+                "name GPUs in exclude_gpus as `sdg gpu list` does: by index, UUID or PCI address",
+            ),
+        })
     }
 
     /// None where there is no GPU to have partitions.
@@ -76,6 +108,13 @@ impl Machine {
             (None, None) => "without partitions".to_owned(),
         };
         (!gpus.is_empty()).then(|| Check::good(GROUP, "partition modes", counted(gpus, mode)))
+    }
+
+    /// None where there is no GPU to have slices.
+    fn least_useful(&self) -> Option<Check> {
+        let gpus = self.inventory.as_ref().ok().map(|inventory| &inventory.gpus)?;
+        let least = |gpu: &Gpu| format!("{} ({})", Bytes(gpu.needs.least_useful()), gpu.needs.parts());
+        (!gpus.is_empty()).then(|| Check::good(GROUP, "least useful slice", counted(gpus, least)))
     }
 }
 

@@ -75,13 +75,16 @@ impl DeviceFiles {
         let kfd = device(sysroot, PathBuf::from("/dev/kfd"), (major, minor))?;
         let render = render_minors
             .iter()
-            .map(|&minor| {
-                let path = PathBuf::from(format!("/dev/dri/renderD{minor}"));
-                device(sysroot, path, (sdg_abi::drm::MAJOR, minor))
-            })
+            .map(|&minor| render_node(sysroot, minor))
             .collect::<Result<_, _>>()?;
         Ok(Self { kfd, render })
     }
+}
+
+/// Looks at one render node.
+pub(super) fn render_node(sysroot: &Path, minor: u32) -> Result<DeviceFile, DeviceFilesError> {
+    let path = PathBuf::from(format!("/dev/dri/renderD{minor}"));
+    device(sysroot, path, (sdg_abi::drm::MAJOR, minor))
 }
 
 fn parse_number(text: &str) -> Option<(u32, u32)> {
@@ -89,7 +92,7 @@ fn parse_number(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Owner and mode are those of the host's file. Below another system root there may be none (no right to mknod), or
+/// Owner and mode are those of the host's file. Below another system root there may be none at all (no right to mknod), or
 /// an ordinary file in its place: then it is a file of root's that everybody may open, as udev makes `/dev/kfd`.
 fn device(sysroot: &Path, path: PathBuf, number: (u32, u32)) -> Result<DeviceFile, DeviceFilesError> {
     let simulated = sysroot != Path::new("/");
@@ -105,7 +108,9 @@ fn device(sysroot: &Path, path: PathBuf, number: (u32, u32)) -> Result<DeviceFil
     };
     let metadata = match std::fs::metadata(&host) {
         Ok(metadata) => metadata,
-        Err(error) if simulated && error.kind() == io::ErrorKind::NotFound => return Ok(plain(path)),
+        Err(error) if simulated && error.kind() == io::ErrorKind::NotFound && has_no_devices(&host) => {
+            return Ok(plain(path));
+        }
         Err(source) => return Err(DeviceFilesError::Stat { path: host, source }),
     };
     let device = metadata.rdev();
@@ -128,4 +133,10 @@ fn device(sysroot: &Path, path: PathBuf, number: (u32, u32)) -> Result<DeviceFil
         major,
         minor,
     })
+}
+
+/// Whether nothing is beside a device file that is missing.
+fn has_no_devices(missing: &Path) -> bool {
+    let entries = missing.parent().and_then(|parent| std::fs::read_dir(parent).ok());
+    entries.is_none_or(|mut entries| entries.next().is_none())
 }

@@ -4,18 +4,22 @@
 //! topology/nodes/* → gpu_id, properties, mem_banks → class/drm/renderD<M> → card's directory → modes, NUMA node
 //! ```
 //!
-//! A placement needs the first half only, and a hook is in a hurry: three files and a link for each GPU. Links between
+//! A placement needs the first half only, and a hook is in a hurry: three files, a link and a stat for each GPU. Links between
 //! GPUs come from hive_id, which every node of a hive bears: the KFD draws an XGMI link between any two GPUs of one
 //! hive, so reading the thousands of link files of a partitioned machine would say nothing more.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::compute::grid::{CuGrid, TopologyFigures};
 use crate::files::{Dir, FileError, below, normalized};
+use crate::inventory::devices::render_node;
+use crate::inventory::identity::{Device, Identity, Unnamed, identities};
+use crate::inventory::integrated::is_integrated;
 use crate::inventory::names::marketing_name;
 use crate::inventory::topology::{NodeProperties, bank_size};
-use crate::inventory::{Gpu, Inventory, PciAddress};
+use crate::inventory::{Chip, Gpu, Inventory, Needs, PciAddress};
 
 const TOPOLOGY: &str = "/sys/class/kfd/kfd/topology/nodes";
 const DRM_CLASS: &str = "/sys/class/drm";
@@ -60,27 +64,28 @@ impl Inventory {
             drm => Some(drm?),
         };
         let mut inventory = Self::default();
-        let mut found = Vec::new();
+        let mut found: Vec<Node> = Vec::new();
+        let mut index = 0;
         for number in numbers {
-            match read_node(&nodes, number) {
-                Ok(Some(node)) => found.push(node),
-                Ok(None) => {}
-                Err(reason) => inventory
-                    .warnings
-                    .push(format!("KFD node {number} left out: {reason}")),
+            match read_node(&nodes, number, drm.as_ref()) {
+                Ok(Some(node)) => found.push(Node { index, ..node }),
+                Ok(None) => continue,
+                Err(reason) => inventory.warnings.push(left_out((index, number), &reason)),
             }
+            index += 1;
         }
-        let several = cards_with_partitions(&found);
-        for node in &found {
-            match gpu(node, several.contains(&node.card()), drm.as_ref()) {
+        let unnamed: Vec<Unnamed<'_>> = found.iter().map(Node::unnamed).collect();
+        let identities = identities(&unnamed);
+        for (at, (node, identity)) in found.iter().zip(&identities).enumerate() {
+            let serves = no_other_has(&found, at).and_then(|()| gpu(node, identity, sysroot));
+            match serves {
                 Ok(gpu) => inventory.gpus.push(Gpu {
-                    index: inventory.gpus.len() as u32,
-                    linked_nodes: linked(node, &found),
+                    linked_nodes: linked(at, &found, &identities),
                     ..gpu
                 }),
                 Err(reason) => inventory
                     .warnings
-                    .push(format!("KFD node {} left out: {reason}", node.number)),
+                    .push(left_out((node.index, node.number), &reason)),
             }
         }
         if detail == Detail::Full {
@@ -92,17 +97,48 @@ impl Inventory {
 
 /// A GPU's node as read.
 struct Node {
+    /// Number among the GPUs, those that are left out included.
+    index: u32,
     number: u32,
     gpu_id: u32,
     properties: NodeProperties,
-    memory_bytes: u64,
+    /// Bytes of its memory, or why they are not known.
+    memory: Result<u64, String>,
+    /// Its render node, or why there is none.
+    render: Result<RenderLink, String>,
 }
 
 impl Node {
-    /// What all partitions of a card have in common.
-    fn card(&self) -> (PciAddress, u64) {
-        (self.properties.pci(), self.properties.unique_id)
+    fn unnamed(&self) -> Unnamed<'_> {
+        Unnamed {
+            gpu_id: self.gpu_id,
+            properties: &self.properties,
+            device: self.device(),
+        }
     }
+
+    fn device(&self) -> Device {
+        self.render
+            .as_ref()
+            .map_or(Device::Unknown, |render| render.device)
+    }
+
+    /// Whether its render node is of the device that its properties name.
+    fn is_at_home(&self) -> bool {
+        let slot = self.properties.slot();
+        matches!(self.device(), Device::Pci(address) if (address.bus, address.device) == (slot.bus, slot.device))
+    }
+}
+
+/// Where `/sys/class/drm/renderD<M>` points.
+struct RenderLink {
+    device: Device,
+    /// The device's directory below the system root, if it has memory files.
+    directory: Option<PathBuf>,
+}
+
+fn left_out((index, node): (u32, u32), reason: &str) -> String {
+    format!("GPU {index} (KFD node {node}) is left out: {reason}")
 }
 
 fn node_numbers(topology: &Path) -> Result<Vec<u32>, InventoryError> {
@@ -122,7 +158,7 @@ fn node_numbers(topology: &Path) -> Result<Vec<u32>, InventoryError> {
 }
 
 /// None for a CPU.
-fn read_node(nodes: &Dir, number: u32) -> Result<Option<Node>, String> {
+fn read_node(nodes: &Dir, number: u32, drm: Option<&Dir>) -> Result<Option<Node>, String> {
     let text = |file: &str| nodes.read(&format!("{number}/{file}")).map_err(|e| e.to_string());
     let gpu_id = text("gpu_id")?;
     let gpu_id: u32 = gpu_id
@@ -133,44 +169,73 @@ fn read_node(nodes: &Dir, number: u32) -> Result<Option<Node>, String> {
     }
     let properties = NodeProperties::parse(&text("properties")?);
     if properties.simd_count == 0 {
-        return Ok(None);
-    }
-    let mut memory_bytes = 0;
-    for bank in 0..properties.mem_banks_count.max(1) {
-        let file = format!("mem_banks/{bank}/properties");
-        memory_bytes += bank_size(&text(&file)?)
-            .ok_or_else(|| format!("{} has no size_in_bytes", nodes.path_of(&file).display()))?;
+        let path = nodes.path_of(&format!("{number}/properties"));
+        return Err(format!("{} has no simd_count", path.display()));
     }
     Ok(Some(Node {
+        index: 0,
         number,
         gpu_id,
+        memory: memory(nodes, number, &properties),
+        render: render_link(drm, &properties),
         properties,
-        memory_bytes,
     }))
 }
 
-fn cards_with_partitions(nodes: &[Node]) -> Vec<(PciAddress, u64)> {
-    let mut counts = HashMap::new();
-    for node in nodes {
-        *counts.entry(node.card()).or_insert(0) += 1;
+fn memory(nodes: &Dir, number: u32, properties: &NodeProperties) -> Result<u64, String> {
+    let mut sum = 0_u64;
+    for bank in 0..properties.mem_banks_count.max(1) {
+        let file = format!("{number}/mem_banks/{bank}/properties");
+        let text = nodes.read(&file).map_err(|error| error.to_string())?;
+        let size = bank_size(&text)
+            .ok_or_else(|| format!("{} has no size_in_bytes", nodes.path_of(&file).display()))?;
+        sum = sum.saturating_add(size);
     }
-    counts
-        .into_iter()
-        .filter(|(_, count)| *count > 1)
-        .map(|(card, _)| card)
-        .collect()
+    match sum {
+        0 => Err("its memory banks have 0 bytes".to_owned()),
+        sum => Ok(sum),
+    }
 }
 
-fn linked(node: &Node, all: &[Node]) -> Vec<u32> {
+/// A device file or a gpu_id that several nodes claim is that of one: the one whose device it is, else the first. What
+/// would be given of the others is that one's.
+fn no_other_has(nodes: &[Node], at: usize) -> Result<(), String> {
+    let Some(node) = nodes.get(at) else {
+        return Ok(());
+    };
+    for (position, other) in nodes.iter().enumerate() {
+        let minor = node.properties.drm_render_minor;
+        let claimed = match other {
+            _ if position == at => continue,
+            _ if other.properties.drm_render_minor == minor => format!("renderD{minor}"),
+            _ if other.gpu_id == node.gpu_id => format!("gpu_id {}", node.gpu_id),
+            _ => continue,
+        };
+        if (other.is_at_home(), Reverse(position)) > (node.is_at_home(), Reverse(at)) {
+            return Err(format!("{claimed} is that of KFD node {}", other.number));
+        }
+    }
+    Ok(())
+}
+
+/// GPUs of one hive, and partitions of one card.
+fn linked(at: usize, nodes: &[Node], identities: &[Identity]) -> Vec<u32> {
+    let (Some(node), Some(identity)) = (nodes.get(at), identities.get(at)) else {
+        return Vec::new();
+    };
     let hive = node.properties.hive_id;
-    all.iter()
-        .filter(|other| other.number != node.number)
-        .filter(|other| (hive != 0 && other.properties.hive_id == hive) || other.card() == node.card())
-        .map(|other| other.number)
+    let others = nodes
+        .iter()
+        .zip(identities)
+        .filter(|(other, _)| other.number != node.number);
+    others
+        .filter(|(other, its)| (hive != 0 && other.properties.hive_id == hive) || its.pci == identity.pci)
+        .map(|(other, _)| other.number)
         .collect()
 }
 
-fn gpu(node: &Node, one_of_several: bool, drm: Option<&Dir>) -> Result<Gpu, String> {
+/// The GPU of a node, or why it cannot serve.
+fn gpu(node: &Node, identity: &Identity, sysroot: &Path) -> Result<Gpu, String> {
     let properties = &node.properties;
     let grid = CuGrid::from_topology(&TopologyFigures {
         simd_count: properties.simd_count,
@@ -182,31 +247,26 @@ fn gpu(node: &Node, one_of_several: bool, drm: Option<&Dir>) -> Result<Gpu, Stri
         gfx_target_version: properties.gfx_target_version,
     })
     .map_err(|error| error.to_string())?;
-    let pci = properties.pci();
-    // Cards without a serial number are told apart by where they are.
-    let card = match properties.unique_id {
-        0 => format!("GPU-{}", pci.to_string().replace([':', '.'], "-")),
-        id => format!("GPU-{id:016x}"),
-    };
-    let uuid = if one_of_several {
-        format!("{card}-{}", properties.partition())
-    } else {
-        card
-    };
-    let device_dir = match drm {
-        Some(drm) => device_dir(drm, properties.drm_render_minor).map_err(|error| error.to_string())?,
-        None => None,
+    let memory_bytes = node.memory.clone()?;
+    let device_dir = node.render.as_ref().map_err(String::clone)?.directory.clone();
+    render_node(sysroot, properties.drm_render_minor).map_err(|error| error.to_string())?;
+    let chip = Chip {
+        gfx: properties.gfx_target_version,
+        lds_kib: properties.lds_size_in_kb,
     };
     Ok(Gpu {
-        index: 0,
-        uuid,
+        index: node.index,
+        uuid: identity.uuid.clone(),
         name: marketing_name(properties.device_id).map_or_else(|| properties.gfx_name(), str::to_owned),
-        pci,
+        pci: identity.pci,
         node: node.number,
         gpu_id: node.gpu_id,
         render_minor: properties.drm_render_minor,
-        memory_bytes: node.memory_bytes,
+        memory_bytes,
         grid,
+        integrated: is_integrated(properties),
+        excluded: false,
+        needs: Needs::of(&grid, chip),
         compute_partition: None,
         memory_partition: None,
         numa_node: None,
@@ -215,18 +275,41 @@ fn gpu(node: &Node, one_of_several: bool, drm: Option<&Dir>) -> Result<Gpu, Stri
     })
 }
 
-/// The PCI device's directory below the system root. `/sys/class/drm/renderD<M>` points to
-/// `…/<PCI address>/drm/renderD<M>`, or for an extra partition to a platform device, `amdgpu_xcp_<i>` or
-/// `amdgpu_xcp.<i>`, which has no memory files.
-fn device_dir(drm: &Dir, render_minor: u32) -> Result<Option<PathBuf>, FileError> {
-    let link = drm.link(&format!("renderD{render_minor}"))?;
-    let card = |link| {
-        let node = normalized(&Path::new(DRM_CLASS).join(link));
-        let device = node.parent()?.parent()?;
-        let name = device.file_name()?.to_str()?;
-        (!name.starts_with("amdgpu_xcp")).then(|| device.to_owned())
+/// `/sys/class/drm/renderD<M>` points to `…/<PCI address>/drm/renderD<M>`, or for an extra partition to a platform device,
+/// `amdgpu_xcp_<i>` or `amdgpu_xcp.<i>`, which has no memory files.
+fn render_link(drm: Option<&Dir>, properties: &NodeProperties) -> Result<RenderLink, String> {
+    if properties.drm_render_minor == 0 {
+        return Err("its properties have no drm_render_minor".to_owned());
+    }
+    let Some(drm) = drm else {
+        return Ok(RenderLink {
+            device: Device::Unknown,
+            directory: None,
+        });
     };
-    Ok(link.and_then(card))
+    let name = format!("renderD{}", properties.drm_render_minor);
+    let link = drm.link(&name).map_err(|error| error.to_string())?;
+    let link = link.ok_or_else(|| format!("{} is not there", drm.path_of(&name).display()))?;
+    let node = normalized(&Path::new(DRM_CLASS).join(link));
+    let directory = node.parent().and_then(Path::parent);
+    let name = directory
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    Ok(match name.parse() {
+        _ if name.starts_with("amdgpu_xcp") => RenderLink {
+            device: Device::Partition,
+            directory: None,
+        },
+        Ok(address) => RenderLink {
+            device: Device::Pci(address),
+            directory: directory.map(Path::to_owned),
+        },
+        Err(_) => RenderLink {
+            device: Device::Unknown,
+            directory: directory.map(Path::to_owned),
+        },
+    })
 }
 
 /// Name, modes and NUMA node from the card's directory, which is read once for all of its partitions.

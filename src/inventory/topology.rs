@@ -6,6 +6,8 @@ use crate::inventory::PciAddress;
 /// Source: Linux, `kfd_topology.c`, `node_show()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeProperties {
+    /// Cores of a processor; zero for a card.
+    pub cpu_cores_count: u32,
     /// SIMDs that work; zero for a CPU.
     pub simd_count: u32,
     /// SIMDs of a compute unit.
@@ -20,9 +22,11 @@ pub struct NodeProperties {
     pub num_xcc: u32,
     /// e.g. 90402.
     pub gfx_target_version: u32,
+    /// LDS of a compute unit, in KiB.
+    pub lds_size_in_kb: u32,
     /// PCI device id.
     pub device_id: u32,
-    /// Bus << 8 | devfn; on cards with partitions the low 3 bits are the partition's number.
+    /// Bus << 8 | devfn; on cards with partitions the lowest 3 bits are the partition's number, or the highest 4.
     pub location_id: u32,
     /// PCI domain.
     pub domain: u32,
@@ -42,6 +46,7 @@ impl NodeProperties {
         let mut properties = Self::default();
         for (key, value) in pairs(text) {
             let narrow = match key {
+                "cpu_cores_count" => &mut properties.cpu_cores_count,
                 "simd_count" => &mut properties.simd_count,
                 "simd_per_cu" => &mut properties.simd_per_cu,
                 "array_count" => &mut properties.array_count,
@@ -49,6 +54,7 @@ impl NodeProperties {
                 "cu_per_simd_array" => &mut properties.cu_per_simd_array,
                 "num_xcc" => &mut properties.num_xcc,
                 "gfx_target_version" => &mut properties.gfx_target_version,
+                "lds_size_in_kb" => &mut properties.lds_size_in_kb,
                 "device_id" => &mut properties.device_id,
                 "location_id" => &mut properties.location_id,
                 "domain" => &mut properties.domain,
@@ -74,7 +80,7 @@ impl NodeProperties {
         matches!(self.gfx_target_version / 100, 904 | 905)
     }
 
-    /// Number of the partition on its card, 0 for a card without partitions.
+    /// Number of the partition on its card by the lowest bits of location_id, 0 for a card without partitions.
     pub fn partition(&self) -> u32 {
         if self.location_has_partition() {
             self.location_id & 7
@@ -83,19 +89,37 @@ impl NodeProperties {
         }
     }
 
-    /// PCI address of the card.
-    pub fn pci(&self) -> PciAddress {
+    /// Number of the partition by the highest bits of location_id, where some drivers have it. Source: Linux, commit
+    /// 925c7bd1d1cf ("drm/amdkfd: keep partition id in location_id[31:28]"), later reverted.
+    pub fn high_partition(&self) -> u32 {
+        self.location_id >> 28
+    }
+
+    /// PCI address, if the lowest bits of location_id are a function's number.
+    pub fn address(&self) -> PciAddress {
         let location = self.location_id.to_le_bytes();
-        let devfn = location[0];
         PciAddress {
             domain: self.domain,
             bus: location[1],
-            device: devfn >> 3,
-            function: if self.location_has_partition() {
-                0
-            } else {
-                devfn & 7
-            },
+            device: location[0] >> 3,
+            function: location[0] & 7,
+        }
+    }
+
+    /// PCI address of function 0.
+    pub fn slot(&self) -> PciAddress {
+        PciAddress {
+            function: 0,
+            ..self.address()
+        }
+    }
+
+    /// PCI address of the card as far as the properties alone tell it.
+    pub fn card(&self) -> PciAddress {
+        if self.location_has_partition() {
+            self.slot()
+        } else {
+            self.address()
         }
     }
 
@@ -144,7 +168,7 @@ mod tests {
         let text = "gfx_target_version 90402\nlocation_id 1287\ndomain 1\nunique_id 16404946649897475633\n";
         let properties = NodeProperties::parse(text);
         assert_eq!(properties.partition(), 7);
-        assert_eq!(properties.pci().to_string(), "0001:05:00.0");
+        assert_eq!(properties.card().to_string(), "0001:05:00.0");
         assert_eq!(properties.unique_id, 16_404_946_649_897_475_633);
         assert_eq!(properties.gfx_name(), "gfx942");
     }
@@ -153,7 +177,7 @@ mod tests {
     fn functions_of_other_cards_are() {
         let properties = NodeProperties::parse("gfx_target_version 90010\nlocation_id 769\n");
         assert_eq!(properties.partition(), 0);
-        assert_eq!(properties.pci().to_string(), "0000:03:00.1");
+        assert_eq!(properties.card().to_string(), "0000:03:00.1");
         assert_eq!(properties.gfx_name(), "gfx90a");
     }
 

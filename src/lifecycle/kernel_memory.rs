@@ -3,7 +3,7 @@
 use crate::dmem::{self, Outcome};
 use crate::enforcement::DMEM;
 use crate::host::Host;
-use crate::inventory::{Detail, Inventory};
+use crate::inventory::Detail;
 use crate::ledger::members;
 use crate::ledger::record::{Holder, ProcessIdentity, SliceRecord};
 use crate::lifecycle::LifecycleError;
@@ -15,7 +15,7 @@ pub fn limit(host: &Host, record: &SliceRecord, pid: i32) -> Result<Option<Outco
     if regions.is_empty() {
         return Ok(None);
     }
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let Some(limits) = dmem::limits(&record.gpus, &inventory, &regions) else {
         return Ok(None);
     };

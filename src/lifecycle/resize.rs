@@ -64,7 +64,7 @@ pub fn resize(host: &Host, id: &str, wanted: &Resize) -> Result<Resized, Lifecyc
     let ledger = host.ledger();
     let locked = ledger.lock(host.config.lock_timeout())?;
     let records = remaining(host, &locked)?.kept;
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let mut others = limits::with_usage(&ledger, records)?;
     let at = others
         .iter()

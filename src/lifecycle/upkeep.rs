@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::host::{Host, now};
-use crate::inventory::{Detail, Inventory};
+use crate::inventory::Detail;
 use crate::ledger::reap::{self, Processes};
 use crate::ledger::record::{ProcessIdentity, SliceRecord};
 use crate::ledger::store::Locked;
@@ -65,7 +65,7 @@ pub(super) fn rebalance(
     if records.is_empty() {
         return Ok(());
     }
-    let inventory = Inventory::read(&host.sysroot, Detail::Placement)?;
+    let inventory = host.inventory(Detail::Placement)?;
     let mut slices = limits::with_usage(locked.ledger(), records)?;
     let scope = if complete {
         Scope::All

@@ -7,23 +7,38 @@ use crate::units::Bytes;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
     /// The node has none.
-    #[error("there is no AMD GPU here that slices can be made of")]
-    NoGpu,
+    #[error("there is no AMD GPU here that slices can be made of{left_out}")]
+    NoGpu {
+        /// Empty, or which there are and why they do not serve.
+        left_out: String,
+    },
     /// The pinned GPU is not there.
-    #[error("sdg.gpu: {asked} is not here (there {present})")]
+    #[error("sdg.gpu: {asked} is not here (there {present}){left_out}")]
     GpuAbsent {
         /// What was named.
         asked: String,
         /// What there is, e.g. `are 0 to 7`.
         present: String,
+        /// Empty, or why it does not serve.
+        left_out: String,
+    },
+    /// The pinned GPU is not to be had.
+    #[error("sdg.gpu: {asked} is left out by exclude_gpus in the configuration (there {present})")]
+    GpuExcluded {
+        /// What was named.
+        asked: String,
+        /// What there is besides.
+        present: String,
     },
     /// More GPUs than there are.
-    #[error("sdg.count: {asked} is more than the GPUs here ({present})")]
+    #[error("sdg.count: {asked} is more than the GPUs here ({present}{beside})")]
     TooManyGpus {
         /// GPUs asked for.
         asked: u32,
         /// GPUs there are.
         present: usize,
+        /// Empty, or how many there are that nobody gets without naming them.
+        beside: String,
     },
     /// More GPUs than the pinned name stands for.
     #[error("sdg.count: {asked} is more than the GPUs that sdg.gpu: {selector} names ({named})")]

@@ -8,7 +8,7 @@ use crate::compute::cells::CellRect;
 use crate::compute::fit::{Plan, Step};
 use crate::compute::grid::{CuGrid, CuRect};
 use crate::compute::mask::CuMask;
-use crate::inventory::{Gpu, GpuSelector, Inventory, PciAddress};
+use crate::inventory::{Inventory, Offer};
 use crate::request::{ComputeRequest, MemoryRequest, Millis, PlacementPolicy, Share, SliceRequest};
 
 /// A GPU that has room, and how good a choice it is: lower is better.
@@ -37,7 +37,7 @@ pub fn place(
     let states = states(inventory, taken, rules);
     let mut plans = Plans::new(rules);
     let links = Links::new(&inventory.gpus, request);
-    let pinned = pinned(request, &states)?;
+    let pinned = pinned(request, &states, inventory)?;
     refusal::check_size(request, &states, (&pinned, rules))?;
     let home = home(request, inventory, taken);
     let eligible: Vec<usize> = pinned
@@ -117,45 +117,44 @@ impl Plans {
 }
 
 /// Positions of the GPUs that a request may have.
-fn pinned(request: &SliceRequest, states: &[GpuState<'_>]) -> Result<Vec<usize>, PlacementError> {
-    if states.is_empty() {
-        return Err(PlacementError::NoGpu);
-    }
+fn pinned(
+    request: &SliceRequest,
+    states: &[GpuState<'_>],
+    inventory: &Inventory,
+) -> Result<Vec<usize>, PlacementError> {
     let asked = request.count;
+    let offered = |offer: Offer| -> Vec<usize> {
+        let is_offered = |at: &usize| states.get(*at).is_some_and(|s| inventory.offer(s.gpu) == offer);
+        (0..states.len()).filter(is_offered).collect()
+    };
     let Some(selector) = &request.gpu else {
-        if asked as usize > states.len() {
-            return Err(PlacementError::TooManyGpus {
-                asked,
-                present: states.len(),
-            });
+        let any = offered(Offer::Any);
+        if any.is_empty() {
+            return Err(refusal::no_gpu(inventory));
         }
-        return Ok((0..states.len()).collect());
+        if asked as usize > any.len() {
+            return Err(refusal::too_many(asked, any.len(), offered(Offer::Named).len()));
+        }
+        return Ok(any);
     };
     let named: Vec<usize> = (0..states.len())
-        .filter(|&at| states.get(at).is_some_and(|s| names(selector, s.gpu)))
+        .filter(|&at| {
+            states
+                .get(at)
+                .is_some_and(|s| selector.names(s.gpu) && !s.gpu.excluded)
+        })
         .collect();
     if named.is_empty() {
-        return Err(refusal::absent(selector, states));
+        return Err(refusal::absent(selector, states, inventory));
     }
     if asked as usize > named.len() {
-        let selector = refusal::selector_text(selector);
         return Err(PlacementError::PinnedTooFew {
             asked,
-            selector,
+            selector: selector.to_string(),
             named: named.len(),
         });
     }
     Ok(named)
-}
-
-fn names(selector: &GpuSelector, gpu: &Gpu) -> bool {
-    match selector {
-        GpuSelector::Index(index) => gpu.index == *index,
-        GpuSelector::Uuid(uuid) => gpu.uuid.eq_ignore_ascii_case(uuid),
-        GpuSelector::Pci(address) => address
-            .parse::<PciAddress>()
-            .is_ok_and(|address| gpu.pci == address),
-    }
 }
 
 /// Positions of the GPUs that the request's group is on.

@@ -6,7 +6,7 @@ use super::error::PlacementError;
 use super::place::{Candidate, Plans};
 use super::state::{GpuState, Lack};
 use super::{Rules, Taken};
-use crate::inventory::GpuSelector;
+use crate::inventory::{GpuSelector, Inventory};
 use crate::request::{ComputeRequest, MemoryRequest, Millis, Share, SliceRequest};
 use crate::units::Bytes;
 
@@ -75,29 +75,57 @@ pub(super) fn check_size(
     Ok(())
 }
 
-/// The pinned GPU is not there.
-pub(super) fn absent(selector: &GpuSelector, states: &[GpuState<'_>]) -> PlacementError {
+/// There is none that serves.
+pub(super) fn no_gpu(inventory: &Inventory) -> PlacementError {
+    let left_out = match inventory.warnings.first() {
+        _ if !inventory.gpus.is_empty() => " (exclude_gpus in the configuration names all)".to_owned(),
+        Some(first) => format!(" ({first})"),
+        None => String::new(),
+    };
+    PlacementError::NoGpu { left_out }
+}
+
+/// There are not so many.
+pub(super) fn too_many(asked: u32, present: usize, integrated: usize) -> PlacementError {
+    let beside = match integrated {
+        0 => String::new(),
+        count => format!(", and {count} integrated, which sdg.gpu has to name"),
+    };
+    PlacementError::TooManyGpus {
+        asked,
+        present,
+        beside,
+    }
+}
+
+/// The pinned GPU is not there, or not to be had.
+pub(super) fn absent(
+    selector: &GpuSelector,
+    states: &[GpuState<'_>],
+    inventory: &Inventory,
+) -> PlacementError {
+    let served = || states.iter().filter(|state| !state.gpu.excluded);
     let names = |name: fn(&GpuState<'_>) -> String| {
-        let mut names: Vec<String> = states.iter().map(name).collect();
+        let mut names: Vec<String> = served().map(name).collect();
         names.dedup();
         listed(names.into_iter(), " is ", "are ")
     };
     let present = match selector {
+        _ if served().next().is_none() => "is none".to_owned(),
         GpuSelector::Index(_) => names(|state| state.gpu.index.to_string()),
         GpuSelector::Uuid(_) => names(|state| state.gpu.uuid.clone()),
         GpuSelector::Pci(_) => names(|state| state.gpu.pci.to_string()),
     };
-    PlacementError::GpuAbsent {
-        asked: selector_text(selector),
-        present,
+    let asked = selector.to_string();
+    if states.iter().any(|state| selector.names(state.gpu)) {
+        return PlacementError::GpuExcluded { asked, present };
     }
-}
-
-/// A pin as it was written.
-pub(super) fn selector_text(selector: &GpuSelector) -> String {
-    match selector {
-        GpuSelector::Index(index) => index.to_string(),
-        GpuSelector::Uuid(text) | GpuSelector::Pci(text) => text.clone(),
+    // What is left out is known by its number alone.
+    let left_out = inventory.why_left_out(selector);
+    PlacementError::GpuAbsent {
+        asked,
+        present,
+        left_out: left_out.map_or_else(String::new, |reason| format!("; {reason}")),
     }
 }
 

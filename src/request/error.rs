@@ -1,5 +1,7 @@
 //! Why annotations are no request. Each message names the key as it was written, the value, and what would do.
 
+use crate::units::Bytes;
+
 /// Why annotations or labels are no request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -75,6 +77,22 @@ pub enum RequestError {
         /// Its value.
         value: String,
     },
+    /// Fewer bytes than any program can use.
+    #[error(
+        "{key}: {value} is {count}, less than any GPU program can use (accepted: {least} and more){hint}"
+    )]
+    MemoryTooSmall {
+        /// As written.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What that is, e.g. `20 bytes`.
+        count: String,
+        /// The least amount.
+        least: Bytes,
+        /// Empty, or what was probably meant.
+        hint: String,
+    },
     /// More than one GPU's compute.
     #[error(
         "{key}: {value} is more than one GPU (accepted: 1m to 1000m; {count_key} asks for several GPUs){hint}"
@@ -112,15 +130,14 @@ pub enum RequestError {
         most: u32,
     },
     /// Names no GPU.
-    #[error(
-        "{key}: {value:?} names no GPU (accepted: an index such as 0, a UUID such as GPU-6f7bf9e13e8c2a01, a PCI \
-         address such as 0000:47:00.0)"
-    )]
+    #[error("{key}: {value:?} names no GPU (accepted: {accepted})")]
     Gpu {
         /// As written.
         key: String,
         /// Its value.
         value: String,
+        /// What would do.
+        accepted: &'static str,
     },
     /// No name for a group.
     #[error(

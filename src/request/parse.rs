@@ -2,11 +2,13 @@
 
 use super::error::RequestError;
 use super::keys::{Given, GivenKeys, Key};
+use super::least::{LEAST_MEMORY, likely_memory};
 use super::quantity::{Quantity, QuantityError};
 use super::{
     ComputeRequest, Enforcement, MAX_COUNT, MemoryRequest, Millis, PlacementPolicy, Share, SliceRequest,
 };
-use crate::inventory::{GpuSelector, PciAddress};
+use crate::inventory::GpuSelector;
+use crate::units::Bytes;
 
 const MEMORY_ACCEPTED: &str = "a Kubernetes quantity such as 4Gi or 1500M";
 const COMPUTE_ACCEPTED: &str = "1m to 1000m";
@@ -89,29 +91,11 @@ fn count(given: Given<'_>) -> Result<u32, RequestError> {
 }
 
 fn gpu(given: Given<'_>) -> Result<GpuSelector, RequestError> {
-    let value = given.value;
-    if value.bytes().all(|b| b.is_ascii_digit())
-        && let Ok(index) = value.parse()
-    {
-        return Ok(GpuSelector::Index(index));
-    }
-    let is_uuid = value.strip_prefix("GPU-").is_some_and(|rest| {
-        rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && rest.bytes().any(|b| b.is_ascii_alphanumeric())
-    });
-    if is_uuid {
-        return Ok(GpuSelector::Uuid(value.to_owned()));
-    }
-    // lspci leaves out the domain where it is 0.
-    let address = value
-        .parse()
-        .or_else(|_| format!("0000:{value}").parse::<PciAddress>());
-    address
-        .map(|address| GpuSelector::Pci(address.to_string()))
-        .map_err(|_| RequestError::Gpu {
-            key: given.written.to_owned(),
-            value: value.to_owned(),
-        })
+    GpuSelector::parse(given.value).ok_or_else(|| RequestError::Gpu {
+        key: given.written.to_owned(),
+        value: given.value.to_owned(),
+        accepted: GpuSelector::ACCEPTED,
+    })
 }
 
 fn group(given: Given<'_>) -> Result<String, RequestError> {
@@ -208,7 +192,22 @@ fn bytes(given: Given<'_>) -> Result<u64, RequestError> {
             value,
             accepted: MEMORY_ACCEPTED,
         }),
+        Some(bytes) if bytes < LEAST_MEMORY => Err(memory_too_small(given, bytes)),
         Some(bytes) => Ok(bytes),
+    }
+}
+
+fn memory_too_small(given: Given<'_>, bytes: u64) -> RequestError {
+    let meant = likely_memory(given.value);
+    RequestError::MemoryTooSmall {
+        key: given.written.to_owned(),
+        value: given.value.to_owned(),
+        count: match bytes {
+            1 => "1 byte".to_owned(),
+            bytes => format!("{bytes} bytes"),
+        },
+        least: Bytes(LEAST_MEMORY),
+        hint: meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?")),
     }
 }
 

@@ -101,6 +101,12 @@ mod tests {
     }
 
     #[test]
+    fn an_amount_that_nobody_means_is_refused_in_a_label_too() {
+        let error = PodRequest::parse([("sdg.exostellar.io/memory", "20")]).unwrap_err();
+        assert!(error.to_string().ends_with("; did you mean 20Gi?"), "{error}");
+    }
+
+    #[test]
     fn wrong_names_are_refused() {
         for value in ["", "main,", "Main", "a b"] {
             let error = request(&[("sdg.containers", value)]).unwrap_err().to_string();

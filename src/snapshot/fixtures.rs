@@ -1,7 +1,7 @@
 //! Nodes with slices, for tests.
 
 use crate::compute::grid::CuGrid;
-use crate::inventory::{Gpu, Inventory, PciAddress};
+use crate::inventory::{Gpu, Inventory, Needs, PciAddress};
 use crate::ledger::pages::Usage;
 use crate::ledger::record::{Holder, RECORD_VERSION, SliceRecord};
 use crate::lifecycle::limits::{SliceUse, plan};
@@ -37,6 +37,9 @@ pub fn mi300x(index: u32) -> Gpu {
             active_units: 304,
             paired: false,
         },
+        integrated: false,
+        excluded: false,
+        needs: Needs { queue: 186_019_840 },
         compute_partition: Some("SPX".to_owned()),
         memory_partition: Some("NPS1".to_owned()),
         numa_node: Some(index / 4),
@@ -51,6 +54,7 @@ pub fn empty_node(gpus: u32) -> Snapshot {
         inventory: Inventory {
             gpus: (0..gpus).map(mi300x).collect(),
             warnings: Vec::new(),
+            unmatched: Vec::new(),
         },
         slices: Vec::new(),
         reserved_bytes: RESERVED,

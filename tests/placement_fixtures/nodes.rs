@@ -1,7 +1,7 @@
 //! Nodes and slices to place on.
 
 use sdg::compute::grid::CuGrid;
-use sdg::inventory::{Gpu, Inventory, PciAddress};
+use sdg::inventory::{Gpu, Inventory, Needs, PciAddress};
 use sdg::placement::{GpuGrant, Placement, PlacementError, Rules, Taken, place};
 use sdg::request::{SliceRequest, parse};
 
@@ -36,6 +36,9 @@ pub fn mi300x(index: u32) -> Gpu {
         render_minor: 128 + 8 * index,
         memory_bytes: MI300X_BYTES,
         grid: mi300x_grid(),
+        integrated: false,
+        excluded: false,
+        needs: Needs { queue: 186_019_840 },
         compute_partition: Some("SPX".to_owned()),
         memory_partition: Some("NPS1".to_owned()),
         numa_node: Some(index / 4),
@@ -55,6 +58,7 @@ pub fn node(count: u32, island: u32) -> Inventory {
     Inventory {
         gpus,
         warnings: Vec::new(),
+        unmatched: Vec::new(),
     }
 }
 

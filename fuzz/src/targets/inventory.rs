@@ -39,7 +39,7 @@ fn look(sysroot: &Path) {
     }
     for asked in [
         [("sdg.memory", "20Gi"), ("sdg.compute", "250m")],
-        [("sdg.memory", "1"), ("sdg.computeLimit", "1m")],
+        [("sdg.memory", "2Mi"), ("sdg.computeLimit", "1m")],
     ] {
         let Ok(Some(request)) = request::parse(asked) else {
             continue;

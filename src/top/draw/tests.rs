@@ -162,12 +162,14 @@ fn the_dialog_says_what_holds_and_what_is_wished() {
             KeyCode::Char('r'),
             KeyCode::Delete,
             KeyCode::Char('5'),
+            KeyCode::Char('G'),
+            KeyCode::Char('i'),
             KeyCode::Enter,
         ],
     );
     let shown = screen(&app, (80, 24));
     assert!(shown.contains(" resize train "), "{shown}");
-    assert!(shown.contains("memory                  40Gi to 5"), "{shown}");
+    assert!(shown.contains("memory                  40Gi to 5Gi"), "{shown}");
     assert!(shown.contains("Resize it? y: yes"), "{shown}");
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use sdg::broker::{Answer, Ask};
 use sdg::edits::HookStage;
 use sdg::host::Host;
-use sdg::inventory::{Detail, Inventory, InventoryError};
+use sdg::inventory::{Detail, InventoryError};
 use sdg::ledger::record::{Holder, ProcessIdentity, SliceRecord};
 use sdg::ledger::store::LedgerError;
 use sdg::ledger::workload::Workload;
@@ -126,7 +126,7 @@ impl Verbs {
     }
 
     fn place(&self, new: &NewSlice<'_>) -> Result<Answer, Refusal> {
-        let inventory = Inventory::read(&self.host.sysroot, Detail::Placement)?;
+        let inventory = self.host.inventory(Detail::Placement)?;
         let placed = lifecycle::place(&self.host, &inventory, new)?;
         for slice in &placed.unanswered {
             // Others' slices are nothing to the user.

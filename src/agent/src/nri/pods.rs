@@ -11,11 +11,12 @@ use std::collections::HashSet;
 use sdg::apply::conflicts::Conflict;
 use sdg::edits::HookStage;
 use sdg::host::Host;
-use sdg::inventory::{Detail, Inventory, InventoryError};
+use sdg::inventory::{Detail, InventoryError};
 use sdg::ledger::record::{Holder, ProcessIdentity};
 use sdg::ledger::store::LedgerError;
 use sdg::lifecycle::{self, LifecycleError, NewSlice, Placed, pod};
 use sdg::oci::config::ConfigError;
+use sdg::placement::TooSmall;
 use sdg::request::{PodRequest, RequestError};
 
 use super::adjust;
@@ -86,7 +87,7 @@ impl Pods<'_> {
 
     fn placed(&self, sandbox: &PodSandbox, asked: PodRequest) -> Result<Placed, PodError> {
         let process = i32::try_from(sandbox.pid).ok().filter(|pid| *pid > 0);
-        let inventory = Inventory::read(&self.host.sysroot, Detail::Placement)?;
+        let inventory = self.host.inventory(Detail::Placement)?;
         let new = NewSlice {
             request: asked.request,
             holder: Holder::Pod {
@@ -104,6 +105,9 @@ impl Pods<'_> {
         };
         let placed = lifecycle::place(self.host, &inventory, &new)?;
         tracing::info!(pod = name(sandbox), slice = placed.record.id, "placed");
+        if let Some(small) = TooSmall::first(&placed.record.gpus, &inventory) {
+            tracing::warn!(pod = name(sandbox), "{small}");
+        }
         Ok(placed)
     }
 
