@@ -219,6 +219,11 @@ fn mounts(inputs: &EditInputs<'_>) -> Vec<BindMount> {
     mounts
 }
 
+/// Whether a mount is that of the shim.
+pub fn is_shim(mount: &BindMount) -> bool {
+    mount.target == Path::new(SHIM_TARGET)
+}
+
 fn hook(stage: HookStage, inputs: &EditInputs<'_>) -> HookCall {
     let mut args: Vec<String> = ["sdg", "hook", stage.verb(), "--slice", inputs.slice]
         .map(str::to_owned)

@@ -309,9 +309,40 @@ fn bad_requests_and_bad_ground_are_refused_in_one_line_and_leave_nothing() {
         .sandbox
         .run_with(&["hook", "precreate"], b"{\"annotations\": {\"sdg.memory\": ");
     assert!(complaint(&broken).contains("JSON"));
-    std::fs::remove_file(container.sandbox.path("libsdg.so")).unwrap();
-    let refusal = container.refusal(&container.standard());
-    assert!(refusal.contains("libsdg.so is not there"), "{refusal}");
+}
+
+#[test]
+fn a_shim_that_not_every_program_can_load_makes_no_slice() {
+    let container = Container::new();
+    let shim = container.sandbox.path("libsdg.so");
+    let whole = std::fs::read(&shim).unwrap();
+    let set_mode = |mode| std::fs::set_permissions(&shim, std::fs::Permissions::from_mode(mode)).unwrap();
+    let refusal = || {
+        let refusal = container.refusal(&container.standard());
+        assert!(
+            refusal.contains(shim.to_str().unwrap()) && refusal.contains("without a limit"),
+            "{refusal}"
+        );
+        assert!(container.sandbox.ledger_files().is_empty(), "{refusal}");
+        refusal
+    };
+    // Root may read it, and makes the slice; who runs in the container may not be root.
+    set_mode(0o600);
+    assert!(refusal().contains("mode 0600) (chmod o+r"));
+    set_mode(0o644);
+    for (content, reason) in [
+        (&b""[..], "it is empty"),
+        (b"hello\n", "no shared library"),
+        (&whole[..100], "cut short"),
+    ] {
+        std::fs::write(&shim, content).unwrap();
+        let refusal = refusal();
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+    std::fs::remove_file(&shim).unwrap();
+    assert!(refusal().contains("libsdg.so is not there"));
+    std::fs::write(&shim, whole).unwrap();
+    container.edit(&container.standard());
 }
 
 #[test]

@@ -19,7 +19,9 @@ use serde_json::Value;
 
 use crate::apply::device_rule::DeviceRule;
 use crate::apply::seccomp;
-use crate::edits::{BindMount, ContainerEdits, HookStage};
+use crate::coverage::library::{self, Unfit};
+use crate::edits::{self, BindMount, ContainerEdits, HookStage};
+use crate::files::reopened;
 use crate::oci::beneath::{self, LastLink};
 use crate::oci::config::Spec;
 
@@ -49,6 +51,14 @@ pub enum NotInForce {
         source_path: PathBuf,
         /// What was found.
         reason: String,
+    },
+    /// Not every program of the container can load the shim.
+    #[error("{}: the container's programs would run without a limit: {reason} ({})", path.display(), reason.mend(path))]
+    Shim {
+        /// On the host.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: Unfit,
     },
     /// The kernel does not limit its memory.
     #[error("the kernel does not limit the container's memory: {reason}")]
@@ -175,7 +185,17 @@ fn check_mount(mount: &BindMount, root: &Root) -> Result<(), NotInForce> {
     if (metadata.dev(), metadata.ino()) != (expected.dev(), expected.ino()) {
         return Err(wrong("another file is there".to_owned()));
     }
-    Ok(())
+    if !edits::is_shim(mount) {
+        return Ok(());
+    }
+    // Of a slice that was made beforehand the shim may have been another one then.
+    let checked = reopened(&found).map_err(Unfit::from);
+    checked
+        .and_then(|shim| library::check(&shim))
+        .map_err(|reason| NotInForce::Shim {
+            path: mount.source.clone(),
+            reason,
+        })
 }
 
 /// Checks cgroup v1's list of devices. On v2 the rules are a program in the kernel that cannot be read back.
@@ -239,6 +259,35 @@ mod tests {
         assert!(!is_read_only(&[mount(&["bind"])]));
         assert!(!is_read_only(&[mount(&["bind", "ro"]), mount(&["bind", "rw"])]));
         assert!(!is_read_only(&[]));
+    }
+
+    #[test]
+    fn a_shim_that_was_spoiled_after_its_slice_was_made_is_found() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let (source, rootfs) = (dir.path().join("libsdg.so"), dir.path().join("rootfs"));
+        std::fs::create_dir_all(rootfs.join("run/sdg")).unwrap();
+        std::fs::write(&source, library::stand_in::library("ioctl")).unwrap();
+        // As a bind mount: the same file.
+        std::fs::hard_link(&source, rootfs.join("run/sdg/libsdg.so")).unwrap();
+        let mount = BindMount {
+            source: source.clone(),
+            target: edits::SHIM_TARGET.into(),
+            read_only: true,
+        };
+        let check =
+            || check_mount(&mount, &beneath::root(&rootfs).unwrap()).map_err(|error| error.to_string());
+        assert_eq!(check(), Ok(()));
+        std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let said = check().unwrap_err();
+        assert!(
+            said.contains("without a limit") && said.contains("chmod o+r /"),
+            "{said}"
+        );
+        std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::write(&source, "").unwrap();
+        assert!(check().unwrap_err().contains("it is empty"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::kernel::Kernel;
 use super::{Check, State};
 use crate::broker::{Ask, client};
 use crate::enforcement::{COOPERATIVE, DEVICES, DMEM, GUARDED};
-use crate::host::Host;
+use crate::host::{Host, HostError};
 use crate::ledger::store::LedgerError;
 
 const GROUP: &str = "layers";
@@ -20,7 +20,7 @@ const SPOILED: &str = "stop the container that has it, then delete the slice";
 #[derive(Debug)]
 pub struct Layers {
     /// The shim, or why there is none.
-    pub shim: Result<PathBuf, String>,
+    pub shim: Result<PathBuf, HostError>,
     /// Whether the ledger can be written; or why not.
     pub ledger: Result<PathBuf, String>,
     /// Whether the broker places slices for this user, who may not write the ledger; or why not. None where he may.
@@ -53,7 +53,7 @@ impl Layers {
         };
         let greet = || client::ask(host, &Ask::Greet).map(drop);
         Self {
-            shim: host.shim().map_err(|error| error.to_string()),
+            shim: host.shim(),
             broker: ledger
                 .is_err()
                 .then(|| greet().map_err(|error| error.to_string())),
@@ -116,7 +116,10 @@ impl Layers {
         let check = |found: String| Check::good(GROUP, COOPERATIVE, found);
         match &self.shim {
             Ok(path) => check(format!("by {}", path.display())),
-            Err(error) => check(error.clone()).with(
+            Err(HostError::UnfitShim { path, reason }) => {
+                check(format!("{}: {reason}", path.display())).with(State::Broken, reason.mend(path))
+            }
+            Err(error) => check(error.to_string()).with(
                 State::Broken,
                 "install sdg as a whole: a package, or make install",
             ),

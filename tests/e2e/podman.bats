@@ -183,6 +183,27 @@ GIB=$((1024 * 1024 * 1024))
     no_slice_is_left
 }
 
+# The loader says one line of what it cannot load and starts the program all the same.
+@test "a shim that the container's programs cannot load stops a container, whoever its user is" {
+    shim=$WORK/libsdg.so
+    echo "shim = \"$shim\"" >"$WORK/config.toml"
+    write_hooks "$SDG" "$HOOKS" "${OPTIONS[@]}" --config "$WORK/config.toml"
+    refused() { # refused REASON
+        run container --user=1000:1000 --annotation=sdg.memory=4Gi /opt/sdg/hip-mem
+        echo "$output"
+        [ "$status" -ne 0 ] && [[ $output == *"$shim: containers' programs would run without a limit: $1"* ]] && no_slice_is_left
+    }
+    install -m 600 "$SDG_DIST/usr/lib/sdg/libsdg.so" "$shim"
+    refused "not every user may read it (mode 0600) (chmod o+r $shim)"
+    chmod 644 "$shim"
+    truncate -s 100 "$shim"
+    refused "it is cut short"
+    : >"$shim"
+    refused "it is empty"
+    echo hello >"$shim"
+    refused "it is no shared library"
+}
+
 INIT=(--init "--init-path=$PROJECT/target/e2e/bin/raw-init")
 
 @test "a container that the shim does not get into is refused with the reason, and starts where it is allowed" {
