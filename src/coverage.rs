@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use pathrs::Root;
 use serde_json::Value;
 
-use crate::edits::{PRELOAD_TARGET, SHIM_TARGET};
+use crate::edits::{DETOUR_TARGET, PRELOAD_TARGET, SHIM_TARGET};
 use crate::oci::config::Spec;
 use crate::oci::tree::Tree;
 use lookup::Surroundings;
@@ -143,8 +143,9 @@ fn check_way(tree: &Tree, file: &'static str) -> Result<(), Gap> {
 }
 
 fn of_tree(spec: &Spec, tree: &Tree) -> Result<(), Gap> {
-    check_way(tree, PRELOAD_TARGET)?;
-    check_way(tree, SHIM_TARGET)?;
+    for file in [PRELOAD_TARGET, SHIM_TARGET, DETOUR_TARGET] {
+        check_way(tree, file)?;
+    }
     let command = program_of(spec).ok_or_else(|| Gap::Unknown("no process.args in its config".to_owned()))?;
     let surroundings = Surroundings::of(spec);
     let path = surroundings.path_of(command, tree).map_err(Gap::Unknown)?;

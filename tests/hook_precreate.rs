@@ -127,24 +127,16 @@ fn the_slice_is_in_the_config_and_everything_else_is_as_it_was() {
         "/run/sdg/limits",
         "/run/sdg/usage",
         "/run/sdg/libsdg.so",
+        "/run/sdg/libasan.so/preload",
         "/etc/ld.so.preload",
     ] {
         assert!(mounts.contains(&target), "{target} in {mounts:?}");
     }
-    let mask = edited["process"]["env"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find_map(|entry| entry.as_str()?.strip_prefix("ROC_GLOBAL_CU_MASK=0x"))
-        .unwrap()
-        .to_owned();
-    let units: u32 = mask
-        .chars()
-        .map(|digit| digit.to_digit(16).unwrap().count_ones())
-        .sum();
+    // Each program is told by the shim.
+    assert_eq!(edited["process"]["env"], config["process"]["env"]);
     let slices = container.sandbox.slices();
     assert_eq!(slices[0]["state"], "placed");
-    assert_eq!(slices[0]["gpus"][0]["compute_units"], units);
+    assert_eq!(slices[0]["gpus"][0]["compute_units"], 72);
 }
 
 #[test]
@@ -371,27 +363,27 @@ fn the_images_preload_file_is_kept_and_never_followed_out_of_the_image() {
             .run_with(&["hook", "poststop", "--slice", &id], b"");
         content
     };
-    assert_eq!(place(), "/run/sdg/libsdg.so\n", "none in the image");
+    assert_eq!(place(), "/run/sdg/libasan.so/../libsdg.so\n", "none in the image");
     std::fs::write(&preload, "/opt/own.so").unwrap();
-    assert_eq!(place(), "/opt/own.so\n/run/sdg/libsdg.so\n");
+    assert_eq!(place(), "/opt/own.so\n/run/sdg/libasan.so/../libsdg.so\n");
 
     std::fs::rename(&preload, container.rootfs.join("real")).unwrap();
     symlink("/real", &preload).unwrap();
     assert_eq!(
         place(),
-        "/opt/own.so\n/run/sdg/libsdg.so\n",
+        "/opt/own.so\n/run/sdg/libasan.so/../libsdg.so\n",
         "a link is the container's, not the host's"
     );
     std::fs::remove_file(&preload).unwrap();
     symlink(&secret, &preload).unwrap();
     assert_eq!(
         place(),
-        "/run/sdg/libsdg.so\n",
+        "/run/sdg/libasan.so/../libsdg.so\n",
         "what the link names is not in the image"
     );
     std::fs::remove_file(&preload).unwrap();
     symlink("../../../../../../../../../../../../secret", &preload).unwrap();
-    assert_eq!(place(), "/run/sdg/libsdg.so\n");
+    assert_eq!(place(), "/run/sdg/libasan.so/../libsdg.so\n");
 }
 
 #[test]

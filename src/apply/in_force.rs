@@ -167,7 +167,7 @@ fn unreadable(rootfs: &Path, error: &std::io::Error) -> NotInForce {
 
 /// Checks a container's mounts.
 pub fn check_mounts(edits: &ContainerEdits, root: &Root) -> Result<(), NotInForce> {
-    edits.mounts.iter().try_for_each(|mount| check_mount(mount, root))
+    edits.places().try_for_each(|place| check_mount(&place, root))
 }
 
 fn check_mount(mount: &BindMount, root: &Root) -> Result<(), NotInForce> {
@@ -288,6 +288,48 @@ mod tests {
         std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o644)).unwrap();
         std::fs::write(&source, "").unwrap();
         assert!(check().unwrap_err().contains("it is empty"));
+    }
+
+    #[test]
+    fn the_shim_is_where_the_list_says_and_not_only_where_it_is_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let rootfs = dir.path().join("rootfs");
+        for directory in ["run/sdg/libasan.so", "elsewhere"] {
+            std::fs::create_dir_all(rootfs.join(directory)).unwrap();
+        }
+        let mount = |name: &str, target: &str| {
+            let source = dir.path().join(name);
+            std::fs::write(&source, library::stand_in::library("ioctl")).unwrap();
+            std::fs::hard_link(&source, rootfs.join(&target[1..])).unwrap();
+            BindMount {
+                source,
+                target: target.into(),
+                read_only: true,
+            }
+        };
+        let edits = |mounts: Vec<BindMount>| -> ContainerEdits {
+            serde_json::from_value(serde_json::json!({
+                "slice": "", "devices": [], "sys": null, "mounts": mounts, "env": [], "unset_env": [], "groups": [],
+                "hooks": [], "unified": [],
+            }))
+            .unwrap()
+        };
+        let shim = mount("libsdg.so", edits::SHIM_TARGET);
+        let detour = mount("preload", edits::DETOUR_TARGET);
+        let check = |mounts| check_mounts(&edits(mounts), &beneath::root(&rootfs).unwrap());
+        check(vec![shim.clone(), detour.clone()]).unwrap();
+        // An image's own link: the mount is where it leads, and the list leads past the shim.
+        std::fs::rename(
+            rootfs.join("run/sdg/libasan.so/preload"),
+            rootfs.join("elsewhere/preload"),
+        )
+        .unwrap();
+        std::fs::remove_dir(rootfs.join("run/sdg/libasan.so")).unwrap();
+        std::os::unix::fs::symlink("/elsewhere", rootfs.join("run/sdg/libasan.so")).unwrap();
+        let said = check(vec![shim.clone(), detour]).unwrap_err().to_string();
+        assert!(said.contains(edits::SHIM_LISTED), "{said}");
+        // As an earlier version made it, without a detour.
+        check(vec![shim]).unwrap();
     }
 
     #[test]

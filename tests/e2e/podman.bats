@@ -40,6 +40,61 @@ GIB=$((1024 * 1024 * 1024))
         and any($masks[]; .mask[:($slice | length)] == $slice)'
 }
 
+@test "what podman exec starts sees the slice's units, with an empty environment and after a resize too" {
+    container --name=sdg-exec-$ID --annotation=sdg.memory=20Gi --annotation=sdg.compute=250m /opt/sdg/hip-hold 1G >"$WORK/one" &
+    first=$!
+    wait_for "the container" holds "$WORK/one"
+    seen() { # seen UNITS COMMAND…
+        run engine exec "sdg-exec-$ID" "${@:2}" /opt/sdg/hip-queues 1
+        echo "$output"
+        [ "$status" -eq 0 ] && [ "$(step device multiprocessors)" -eq "$1" ]
+    }
+    seen 72
+    seen 72 env -i
+    sdg slice resize "$(slices | jq -r '.[0].id')" --compute=500m
+    seen 144
+    seen 144 env -i
+    # A person's own wish stays.
+    seen 8 env ROC_GLOBAL_CU_MASK=0xff
+    engine kill --signal TERM "sdg-exec-$ID"
+    wait "$first"
+}
+
+@test "HIP that is opened with RTLD_DEEPBIND, or in a namespace of its own, is held like any other" {
+    for program in deep-mem newlm-mem; do
+        run container --annotation=sdg.memory=4Gi --annotation=sdg.compute=250m /opt/sdg/$program
+        echo "$output"
+        [ "$status" -eq 0 ]
+        [ "$(step memory total)" -eq $((4 * GIB)) ]
+        [ "$(step beyond-total refused)" = true ]
+        [ "$(step device multiprocessors)" -eq 72 ]
+    done
+}
+
+@test "programs with AddressSanitizer start in a slice, by podman exec and with an empty environment too" {
+    # The container's ROCm may have another compiler's library, or none.
+    library=$(realpath "$(gcc -print-file-name=libasan.so)")
+    soname=$(objdump -p "$library" | awk '$1 == "SONAME" { print $2 }')
+    container --name=sdg-asan-$ID "--volume=$library:/usr/lib/x86_64-linux-gnu/$soname:ro" --annotation=sdg.memory=20Gi \
+        --annotation=sdg.compute=250m /opt/sdg/hip-hold 1G >"$WORK/one" &
+    first=$!
+    wait_for "the container" holds "$WORK/one"
+    for program in asan-mem asan-static-mem; do
+        # What HIP itself leaks is not the matter here.
+        run engine exec "sdg-asan-$ID" env -i ASAN_OPTIONS=detect_leaks=0 /opt/sdg/$program
+        echo "$output"
+        [ "$status" -eq 0 ]
+        [ "$(step memory total)" -eq $((20 * GIB)) ]
+        [ "$(step device multiprocessors)" -eq 72 ]
+    done
+    engine kill --signal TERM "sdg-asan-$ID"
+    wait "$first"
+    run container "--volume=$library:/usr/lib/x86_64-linux-gnu/$soname:ro" --annotation=sdg.memory=4Gi \
+        --env=ASAN_OPTIONS=detect_leaks=0:verbosity=0 /opt/sdg/asan-mem
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
 @test "a second container gets other units and other memory, a third that does not fit is refused with the reason" {
     container --name=sdg-one-$ID --annotation=sdg.memory=100Gi --annotation=sdg.compute=500m /opt/sdg/hip-hold 90G >"$WORK/one" &
     wait_for "the first container" holds "$WORK/one"

@@ -190,6 +190,19 @@ impl Limits {
         })
     }
 
+    /// The mask, without waiting for a host that is changing the page.
+    pub fn settled_mask(&self, gpu: usize) -> Option<Mask> {
+        // SAFETY: within the mapping.
+        let lock = unsafe { atomic32(&raw const (*self.page).header.sequence) };
+        (0..=AT_ONCE).find_map(|_| sequence::read(lock, || self.mask_now(gpu)))
+    }
+
+    /// Gives the mapping back.
+    pub fn close(self) {
+        // SAFETY: mapped by `open` with this length; who has closed a page does not use it.
+        unsafe { sys::unmap(self.page.cast_mut().cast(), limits::PAGE_SIZE) };
+    }
+
     /// The mask as it can be read at this moment, perhaps in the middle of a change.
     fn mask_now(&self, gpu: usize) -> Mask {
         let entry = self.entry(gpu);

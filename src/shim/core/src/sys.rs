@@ -304,6 +304,8 @@ pub enum Mapping<'a> {
 /// What becomes of a mapping in a forked child.
 #[derive(Clone, Copy)]
 pub enum Inheritance {
+    /// It is there (`MADV_NORMAL`).
+    Same = 0,
     /// It is not there (`MADV_DONTFORK`).
     Absent = 10,
     /// It reads zero (`MADV_WIPEONFORK`).
