@@ -72,11 +72,7 @@ GIB=$((1024 * 1024 * 1024))
 }
 
 @test "programs with AddressSanitizer start in a slice, by podman exec and with an empty environment too" {
-    # The container's ROCm may have another compiler's library, or none.
-    library=$(realpath "$(gcc -print-file-name=libasan.so)")
-    soname=$(objdump -p "$library" | awk '$1 == "SONAME" { print $2 }')
-    container --name=sdg-asan-$ID "--volume=$library:/usr/lib/x86_64-linux-gnu/$soname:ro" --annotation=sdg.memory=20Gi \
-        --annotation=sdg.compute=250m /opt/sdg/hip-hold 1G >"$WORK/one" &
+    container --name=sdg-asan-$ID --annotation=sdg.memory=20Gi --annotation=sdg.compute=250m /opt/sdg/hip-hold 1G >"$WORK/one" &
     first=$!
     wait_for "the container" holds "$WORK/one"
     for program in asan-mem asan-static-mem; do
@@ -89,8 +85,7 @@ GIB=$((1024 * 1024 * 1024))
     done
     engine kill --signal TERM "sdg-asan-$ID"
     wait "$first"
-    run container "--volume=$library:/usr/lib/x86_64-linux-gnu/$soname:ro" --annotation=sdg.memory=4Gi \
-        --env=ASAN_OPTIONS=detect_leaks=0:verbosity=0 /opt/sdg/asan-mem
+    run container --annotation=sdg.memory=4Gi --env=ASAN_OPTIONS=detect_leaks=0:exitcode=7 /opt/sdg/asan-mem
     echo "$output"
     [ "$status" -eq 0 ]
 }

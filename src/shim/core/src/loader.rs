@@ -311,11 +311,10 @@ fn remember(shim: *mut Link) {
             .shim
             .compare_exchange(free, shim, Ordering::AcqRel, Ordering::Acquire)
         {
-            // SAFETY: nobody else knows the namespace yet.
             Ok(_) => {
-                return namespace
-                    .empty
-                    .store(unsafe { namespace.count() }, Ordering::Release);
+                // SAFETY: nobody else knows the namespace yet.
+                let empty = unsafe { namespace.count() };
+                return namespace.empty.store(empty, Ordering::Release);
             }
             Err(there) if there == shim => return,
             Err(_) => {}
