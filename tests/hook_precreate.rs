@@ -230,7 +230,9 @@ fn the_view_says_the_slice_and_leaves_the_geometry() {
     assert!(text.contains("heap_type 1\n"), "{text}");
     assert_eq!(ends_with("/mem_info_vram_total").1, "21474836480\n");
     assert_eq!(ends_with("/mem_info_vram_used").1.trim(), "0");
-    assert_eq!(files.len(), 3, "neither simd_count nor num_xcc");
+    assert_eq!(ends_with("/mem_info_vis_vram_total").1, "21474836480\n");
+    assert_eq!(ends_with("/mem_info_vis_vram_used").1.trim(), "0");
+    assert_eq!(files.len(), 5, "neither simd_count nor num_xcc");
     let sys = edited["mounts"]
         .as_array()
         .unwrap()
