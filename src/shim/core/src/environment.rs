@@ -10,7 +10,7 @@ use core::ffi::{CStr, c_char};
 use sdg_abi::limits::MASK_WORDS;
 
 use crate::mask::{self, Mask};
-use crate::pages::Limits;
+use crate::pages::Glance;
 use crate::sys::{self, Inheritance, Mapping};
 
 /// The variable and what is before its value. A person writes `0x`; HIP takes both (rocdevice.cpp, `getGlobalCUMask`). So
@@ -59,15 +59,11 @@ impl Text {
 }
 
 /// The mask to tell of: HIP has one for all GPUs and counts its bits, so it is told where all GPUs of the slice have
-/// equally many units. None for whole GPUs, and while the host is changing the page.
-fn told(limits: &Limits) -> Option<Mask> {
-    let first = limits.settled_mask(0)?;
-    let is_same = |gpu| {
-        limits
-            .settled_mask(gpu)
-            .is_some_and(|mask| mask.count() == first.count())
-    };
-    (first.count() > 0 && (1..limits.gpu_count()).all(is_same)).then_some(first)
+/// equally many units. None for whole GPUs.
+fn told(mut page: Glance) -> Option<Mask> {
+    let first = page.next()?;
+    let is_same = first.count() > 0 && page.all(|mask| mask.count() == first.count());
+    (is_same && page.is_settled()).then_some(first)
 }
 
 /// Whether a value is somebody's own wish for fewer units than the slice has, which stays.
@@ -93,15 +89,10 @@ unsafe extern "C" {
     fn strlen(text: *const c_char) -> usize;
 }
 
-/// Tells the program of the slice that the page is of. To be called once, before the program begins; without a page
-/// nothing is told, and the first call of a GPU says why.
+/// Tells the program of the slice that the page is of. To be called once, before the program begins; without a page,
+/// and while the host changes it, nothing is told, and the first call of a GPU says why.
 pub fn tell(page: &'static CStr) {
-    let Ok(limits) = Limits::open(page) else {
-        return;
-    };
-    let mask = told(&limits);
-    limits.close();
-    if let Some(mask) = mask {
+    if let Some(mask) = Glance::open(page).and_then(told) {
         // SAFETY: the program has not begun: nobody else reads or writes the environment.
         unsafe { put(&mask) };
     }
