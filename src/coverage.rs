@@ -9,15 +9,17 @@
 //! This finds images in which the shim does not work. It is no defence against a program that means to get past the
 //! shim and may start any other: that is what the layers beneath are for.
 
+pub mod library;
 mod lookup;
 mod program;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use pathrs::Root;
 use serde_json::Value;
 
-use crate::edits::PRELOAD_TARGET;
+use crate::edits::{DETOUR_TARGET, PRELOAD_TARGET, SHIM_TARGET};
 use crate::oci::config::Spec;
 use crate::oci::tree::Tree;
 use lookup::Surroundings;
@@ -57,6 +59,16 @@ pub enum Gap {
         program: PathBuf,
         /// What it runs on.
         found: String,
+    },
+    /// Programs of ordinary users do not get to the shim, or to the list that names it.
+    #[error("not every user of the container gets to {file}: {} in the image has mode {mode:04o} (chmod o+x)", directory.display())]
+    Closed {
+        /// What they do not get to.
+        file: &'static str,
+        /// A directory above it.
+        directory: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// Nowhere to mount the list.
     #[error("{PRELOAD_TARGET} cannot be mounted: {0}")]
@@ -103,7 +115,37 @@ pub fn program_of(spec: &Spec) -> Option<&str> {
     behind_init(&args.filter_map(Value::as_str).collect::<Vec<_>>())
 }
 
+/// Who a container's programs are, and will be, is not known: the loader reads the list and the shim as whoever it is. A
+/// directory that is not there is made by the runtime, open to all. That of the root is everybody's way to all programs.
+fn check_way(tree: &Tree, file: &'static str) -> Result<(), Gap> {
+    const ENTERED_BY_OTHERS: u32 = 0o001;
+    let mut deepest = Path::new(file).ancestors().skip(1);
+    let Some(found) = deepest.find_map(|directory| tree.find(directory).ok()) else {
+        return Ok(());
+    };
+    for directory in found.path.ancestors().take_while(|path| *path != Path::new("/")) {
+        let unknown = |error: std::io::Error| Gap::Unknown(format!("{}: {error}", directory.display()));
+        let mode = tree
+            .find(directory)
+            .map_err(unknown)?
+            .metadata
+            .permissions()
+            .mode();
+        if mode & ENTERED_BY_OTHERS == 0 {
+            return Err(Gap::Closed {
+                file,
+                directory: directory.to_owned(),
+                mode: mode & 0o7777,
+            });
+        }
+    }
+    Ok(())
+}
+
 fn of_tree(spec: &Spec, tree: &Tree) -> Result<(), Gap> {
+    for file in [PRELOAD_TARGET, SHIM_TARGET, DETOUR_TARGET] {
+        check_way(tree, file)?;
+    }
     let command = program_of(spec).ok_or_else(|| Gap::Unknown("no process.args in its config".to_owned()))?;
     let surroundings = Surroundings::of(spec);
     let path = surroundings.path_of(command, tree).map_err(Gap::Unknown)?;

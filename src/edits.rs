@@ -9,13 +9,19 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compute::mask::CuMask;
 use crate::dmem::{self, Limit};
 use crate::inventory::{DeviceFile, DeviceFiles};
 use crate::view::{self, ViewFile};
 
 /// Where the shim is in a container.
 pub const SHIM_TARGET: &str = "/run/sdg/libsdg.so";
+/// What the loader's list calls it: the same file by a detour. The run-time library of AddressSanitizer refuses to start a
+/// program whose first library has a name without `libasan.so` in it (compiler-rt, asan_linux.cpp,
+/// `AsanCheckDynamicRTPrereqs`), for fear of functions that it has to replace itself; the shim has none of these. And it
+/// refuses one linked statically to it where a mapped file has such a name, which the kernel knows without the detour.
+pub const SHIM_LISTED: &str = "/run/sdg/libasan.so/../libsdg.so";
+/// A file of ours, without which there would be no directory for the detour.
+pub const DETOUR_TARGET: &str = "/run/sdg/libasan.so/preload";
 /// The dynamic loader's list of libraries to load first. Source: ld.so(8).
 pub const PRELOAD_TARGET: &str = "/etc/ld.so.preload";
 /// File in a slice's directory: the edits as JSON, for the hook that checks them.
@@ -27,8 +33,6 @@ pub const HOOK_ENVIRONMENT: &str = "PATH=/usr/bin:/bin";
 /// Variables that a sliced container must not have: `HSA_MODEL_*` replaces the kernel by a library,
 /// HSA_CU_MASK_SKIP_INIT leaves queues unmasked.
 const UNSET: [&str; 2] = ["HSA_MODEL_*", "HSA_CU_MASK_SKIP_INIT"];
-/// Tells HIP how many compute units to report.
-const GLOBAL_MASK: &str = "ROC_GLOBAL_CU_MASK";
 
 /// What a container gets for its slice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +45,8 @@ pub struct ContainerEdits {
     pub sys: Option<PathBuf>,
     /// Bind mounts of single files, in order.
     pub mounts: Vec<BindMount>,
-    /// Environment.
+    /// Environment of slices that version 0.1.0 made; of others the shim tells each program, which reaches those that an
+    /// engine executes in a running container as well.
     pub env: Vec<(String, String)>,
     /// Variables to remove; a `*` at the end stands for anything.
     pub unset_env: Vec<String>,
@@ -143,8 +148,6 @@ pub struct EditInputs<'a> {
     pub devices: &'a DeviceFiles,
     /// Files of the view.
     pub view: &'a [ViewFile],
-    /// Masks in force, a GPU each.
-    pub masks: &'a [CuMask],
     /// The shim on the host.
     pub shim: &'a Path,
     /// The system root.
@@ -186,7 +189,7 @@ pub fn plan(inputs: &EditInputs<'_>) -> ContainerEdits {
         devices: [&inputs.devices.kfd].into_iter().chain(render).cloned().collect(),
         sys,
         mounts: mounts(inputs),
-        env: reported(inputs.masks).into_iter().collect(),
+        env: Vec::new(),
         unset_env: UNSET.map(str::to_owned).to_vec(),
         groups,
         hooks: inputs.hooks.iter().map(|stage| hook(*stage, inputs)).collect(),
@@ -209,6 +212,7 @@ fn mounts(inputs: &EditInputs<'_>) -> Vec<BindMount> {
             target: SHIM_TARGET.into(),
             read_only: true,
         },
+        own(PRELOAD_FILE, DETOUR_TARGET, true),
         own(PRELOAD_FILE, PRELOAD_TARGET, true),
     ];
     mounts.extend(inputs.view.iter().map(|file| BindMount {
@@ -217,6 +221,31 @@ fn mounts(inputs: &EditInputs<'_>) -> Vec<BindMount> {
         read_only: true,
     }));
     mounts
+}
+
+/// Whether a mount is that of the shim.
+pub fn is_shim(mount: &BindMount) -> bool {
+    mount.target == Path::new(SHIM_TARGET) || mount.target == Path::new(SHIM_LISTED)
+}
+
+impl ContainerEdits {
+    /// What must be where in the container's files: the mounts, and the shim by the name that the list has for it. Slices of
+    /// earlier versions have a list without the detour.
+    pub fn places(&self) -> impl Iterator<Item = BindMount> {
+        let has_detour = self
+            .mounts
+            .iter()
+            .any(|mount| mount.target == Path::new(DETOUR_TARGET));
+        let shim = self
+            .mounts
+            .iter()
+            .filter(move |mount| has_detour && is_shim(mount));
+        let listed = shim.map(|shim| BindMount {
+            target: SHIM_LISTED.into(),
+            ..shim.clone()
+        });
+        self.mounts.iter().cloned().chain(listed)
+    }
 }
 
 fn hook(stage: HookStage, inputs: &EditInputs<'_>) -> HookCall {
@@ -232,32 +261,6 @@ fn hook(stage: HookStage, inputs: &EditInputs<'_>) -> HookCall {
     }
 }
 
-/// Puts other masks into what a container is told.
-pub fn report_masks(edits: &mut ContainerEdits, masks: &[CuMask]) {
-    edits.env.retain(|(name, _)| name != GLOBAL_MASK);
-    edits.env.extend(reported(masks));
-}
-
-fn reported(masks: &[CuMask]) -> Option<(String, String)> {
-    Some((GLOBAL_MASK.to_owned(), global_mask(masks)?))
-}
-
-/// HIP has one mask for all GPUs and counts its bits: told where all GPUs of the slice have equally many units, else
-/// not at all. A hexadecimal number without leading zeros: HIP cuts what is longer than the GPU has units.
-fn global_mask(masks: &[CuMask]) -> Option<String> {
-    let (first, others) = masks.split_first()?;
-    if first.is_empty() || others.iter().any(|mask| mask.count() != first.count()) {
-        return None;
-    }
-    let digits: String = first
-        .words()
-        .iter()
-        .rev()
-        .map(|word| format!("{word:08x}"))
-        .collect();
-    Some(format!("0x{}", digits.trim_start_matches('0')))
-}
-
 /// `/etc/ld.so.preload` with the shim after what was there. glibc's loader reads to the first zero byte (elf/rtld.c,
 /// `strsep`): what an image has behind one is not kept, or the shim would be behind it too.
 pub fn preload_content(image: &[u8]) -> Vec<u8> {
@@ -266,7 +269,7 @@ pub fn preload_content(image: &[u8]) -> Vec<u8> {
     if content.last().is_some_and(|byte| *byte != b'\n') {
         content.push(b'\n');
     }
-    content.extend_from_slice(SHIM_TARGET.as_bytes());
+    content.extend_from_slice(SHIM_LISTED.as_bytes());
     content.push(b'\n');
     content
 }
@@ -275,31 +278,16 @@ pub fn preload_content(image: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn mask(words: &[u32]) -> CuMask {
-        CuMask::from_words(words.to_vec())
-    }
-
-    #[test]
-    fn the_reported_mask_is_one_number_and_only_where_it_is_true_of_all_gpus() {
-        assert_eq!(
-            global_mask(&[mask(&[0xffff_ffff, 0xf, 0])]).as_deref(),
-            Some("0xfffffffff")
-        );
-        assert_eq!(global_mask(&[mask(&[1]), mask(&[2])]).as_deref(), Some("0x1"));
-        assert_eq!(global_mask(&[mask(&[1]), mask(&[3])]), None);
-        assert_eq!(global_mask(&[mask(&[])]), None);
-    }
-
     #[test]
     fn preload_keeps_what_the_image_had() {
-        assert_eq!(preload_content(b""), b"/run/sdg/libsdg.so\n");
+        assert_eq!(preload_content(b""), b"/run/sdg/libasan.so/../libsdg.so\n");
         assert_eq!(
             preload_content(b"/opt/a.so\n/opt/b.so"),
-            b"/opt/a.so\n/opt/b.so\n/run/sdg/libsdg.so\n"
+            b"/opt/a.so\n/opt/b.so\n/run/sdg/libasan.so/../libsdg.so\n"
         );
         assert_eq!(
             preload_content(b"/opt/a.so\0\n#"),
-            b"/opt/a.so\n/run/sdg/libsdg.so\n"
+            b"/opt/a.so\n/run/sdg/libasan.so/../libsdg.so\n"
         );
     }
 }

@@ -1,10 +1,13 @@
 //! The machine that a command works on: where its files are, and how hooks find this program again.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cgroups;
 use crate::config::{self, Config, ConfigError};
+use crate::coverage::library::{self, Unfit};
 use crate::edits::ProgramCall;
 use crate::files::{below, normalized};
 use crate::inventory::{Detail, Inventory, InventoryError};
@@ -65,6 +68,14 @@ pub enum HostError {
     /// No program for the hooks.
     #[error("{} is not there: containers' hooks would fail (install sdg-agent beside sdg)", .0.display())]
     NoHookProgram(PathBuf),
+    /// A library that not every program of a container can load.
+    #[error("{}: containers' programs would run without a limit: {reason} ({})", path.display(), reason.mend(path))]
+    UnfitShim {
+        /// Which.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: Unfit,
+    },
     /// No library for the containers.
     #[error(
         "{} is not there: containers would run without a limit (set shim = \"/path/to/libsdg.so\" in {config})",
@@ -182,19 +193,27 @@ impl Host {
         })
     }
 
-    /// The library that containers get. Its absence is an error: a slice without it would have no limit.
+    /// The library that containers get. That it is not there, or cannot be loaded by each of their programs, is an error: a
+    /// slice without it would have no limit.
     pub fn shim(&self) -> Result<PathBuf, HostError> {
         let path = match &self.config.shim {
             Some(path) => path.clone(),
             None => normalized(&own_path()?.join("../../lib/sdg/libsdg.so")),
         };
-        if path.is_file() {
-            return Ok(path);
+        let checked = match File::open(&path) {
+            Ok(file) => library::check(&file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(HostError::NoShim {
+                    path,
+                    config: config::DEFAULT_PATH,
+                });
+            }
+            Err(error) => Err(error.into()),
+        };
+        match checked {
+            Ok(()) => Ok(path),
+            Err(reason) => Err(HostError::UnfitShim { path, reason }),
         }
-        Err(HostError::NoShim {
-            path,
-            config: config::DEFAULT_PATH,
-        })
     }
 }
 

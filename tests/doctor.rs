@@ -320,7 +320,12 @@ fn layers_and_what_each_needs() {
         State::Absent,
         "allow_uncovered_images = false",
     );
-    std::fs::remove_file(sandbox.path("libsdg.so")).unwrap();
+    let shim = sandbox.path("libsdg.so");
+    std::fs::set_permissions(&shim, std::fs::Permissions::from_mode(0o640)).unwrap();
+    bad(&checks(&sandbox), "cooperative", State::Broken, "chmod o+r");
+    std::fs::remove_file(&shim).unwrap();
+    bad(&checks(&sandbox), "cooperative", State::Broken, "install sdg");
+    std::fs::write(&shim, "hello").unwrap();
     bad(&checks(&sandbox), "cooperative", State::Broken, "install sdg");
 }
 

@@ -145,24 +145,16 @@ fn the_slice_is_in_the_config_and_everything_else_is_as_it_was() {
         "/run/sdg/limits",
         "/run/sdg/usage",
         "/run/sdg/libsdg.so",
+        "/run/sdg/libasan.so/preload",
         "/etc/ld.so.preload",
     ] {
         assert!(mounts.contains(&target), "{target} in {mounts:?}");
     }
-    let mask = edited["process"]["env"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find_map(|entry| entry.as_str()?.strip_prefix("ROC_GLOBAL_CU_MASK=0x"))
-        .unwrap()
-        .to_owned();
-    let units: u32 = mask
-        .chars()
-        .map(|digit| digit.to_digit(16).unwrap().count_ones())
-        .sum();
+    // Each program is told by the shim.
+    assert_eq!(edited["process"]["env"], config["process"]["env"]);
     let slices = container.sandbox.slices();
     assert_eq!(slices[0]["state"], "placed");
-    assert_eq!(slices[0]["gpus"][0]["compute_units"], units);
+    assert_eq!(slices[0]["gpus"][0]["compute_units"], 72);
 }
 
 #[test]
@@ -256,7 +248,9 @@ fn the_view_says_the_slice_and_leaves_the_geometry() {
     assert!(text.contains("heap_type 1\n"), "{text}");
     assert_eq!(ends_with("/mem_info_vram_total").1, "21474836480\n");
     assert_eq!(ends_with("/mem_info_vram_used").1.trim(), "0");
-    assert_eq!(files.len(), 3, "neither simd_count nor num_xcc");
+    assert_eq!(ends_with("/mem_info_vis_vram_total").1, "21474836480\n");
+    assert_eq!(ends_with("/mem_info_vis_vram_used").1.trim(), "0");
+    assert_eq!(files.len(), 5, "neither simd_count nor num_xcc");
     let sys = edited["mounts"]
         .as_array()
         .unwrap()
@@ -327,9 +321,40 @@ fn bad_requests_and_bad_ground_are_refused_in_one_line_and_leave_nothing() {
         .sandbox
         .run_with(&["hook", "precreate"], b"{\"annotations\": {\"sdg.memory\": ");
     assert!(complaint(&broken).contains("JSON"));
-    std::fs::remove_file(container.sandbox.path("libsdg.so")).unwrap();
-    let refusal = container.refusal(&container.standard());
-    assert!(refusal.contains("libsdg.so is not there"), "{refusal}");
+}
+
+#[test]
+fn a_shim_that_not_every_program_can_load_makes_no_slice() {
+    let container = Container::new();
+    let shim = container.sandbox.path("libsdg.so");
+    let whole = std::fs::read(&shim).unwrap();
+    let set_mode = |mode| std::fs::set_permissions(&shim, std::fs::Permissions::from_mode(mode)).unwrap();
+    let refusal = || {
+        let refusal = container.refusal(&container.standard());
+        assert!(
+            refusal.contains(shim.to_str().unwrap()) && refusal.contains("without a limit"),
+            "{refusal}"
+        );
+        assert!(container.sandbox.ledger_files().is_empty(), "{refusal}");
+        refusal
+    };
+    // Root may read it, and makes the slice; who runs in the container may not be root.
+    set_mode(0o600);
+    assert!(refusal().contains("mode 0600) (chmod o+r"));
+    set_mode(0o644);
+    for (content, reason) in [
+        (&b""[..], "it is empty"),
+        (b"hello\n", "no shared library"),
+        (&whole[..100], "cut short"),
+    ] {
+        std::fs::write(&shim, content).unwrap();
+        let refusal = refusal();
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+    std::fs::remove_file(&shim).unwrap();
+    assert!(refusal().contains("libsdg.so is not there"));
+    std::fs::write(&shim, whole).unwrap();
+    container.edit(&container.standard());
 }
 
 #[test]
@@ -358,27 +383,27 @@ fn the_images_preload_file_is_kept_and_never_followed_out_of_the_image() {
             .run_with(&["hook", "poststop", "--slice", &id], b"");
         content
     };
-    assert_eq!(place(), "/run/sdg/libsdg.so\n", "none in the image");
+    assert_eq!(place(), "/run/sdg/libasan.so/../libsdg.so\n", "none in the image");
     std::fs::write(&preload, "/opt/own.so").unwrap();
-    assert_eq!(place(), "/opt/own.so\n/run/sdg/libsdg.so\n");
+    assert_eq!(place(), "/opt/own.so\n/run/sdg/libasan.so/../libsdg.so\n");
 
     std::fs::rename(&preload, container.rootfs.join("real")).unwrap();
     symlink("/real", &preload).unwrap();
     assert_eq!(
         place(),
-        "/opt/own.so\n/run/sdg/libsdg.so\n",
+        "/opt/own.so\n/run/sdg/libasan.so/../libsdg.so\n",
         "a link is the container's, not the host's"
     );
     std::fs::remove_file(&preload).unwrap();
     symlink(&secret, &preload).unwrap();
     assert_eq!(
         place(),
-        "/run/sdg/libsdg.so\n",
+        "/run/sdg/libasan.so/../libsdg.so\n",
         "what the link names is not in the image"
     );
     std::fs::remove_file(&preload).unwrap();
     symlink("../../../../../../../../../../../../secret", &preload).unwrap();
-    assert_eq!(place(), "/run/sdg/libsdg.so\n");
+    assert_eq!(place(), "/run/sdg/libasan.so/../libsdg.so\n");
 }
 
 #[test]

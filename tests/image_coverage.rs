@@ -198,3 +198,35 @@ fn an_image_without_etc_is_reached_and_one_whose_etc_is_a_file_is_not() {
     symlink("etc", image.path("etc")).unwrap();
     assert!(matches!(coverage(&image, &["program"]), Err(Gap::NoPreload(_))));
 }
+
+#[test]
+fn every_user_of_the_container_gets_to_the_list_and_to_the_shim() {
+    let image = Image::new();
+    image.compile("usr/bin/program", &[]);
+    std::fs::create_dir_all(image.path("var/run/sdg")).unwrap();
+    symlink("var/run", image.path("run")).unwrap();
+    coverage(&image, &["program"]).unwrap();
+    for (directory, file) in [
+        ("etc", "/etc/ld.so.preload"),
+        ("var", "/run/sdg/libsdg.so"),
+        ("var/run", "/run/sdg/libsdg.so"),
+        ("var/run/sdg", "/run/sdg/libsdg.so"),
+    ] {
+        let set = |mode| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(image.path(directory), permissions).unwrap();
+        };
+        set(0o750);
+        assert_eq!(
+            gap(&image, &["program"]),
+            format!(
+                "not every user of the container gets to {file}: /{directory} in the image has mode 0750 (chmod o+x)"
+            )
+        );
+        assert!(matches!(mounted(&image, "program"), Err(Gap::Closed { .. })));
+        // To enter is enough: nobody has to list it.
+        set(0o711);
+        coverage(&image, &["program"]).unwrap();
+        set(0o755);
+    }
+}

@@ -159,7 +159,16 @@ fn slices_of_0_1_0_are_held_to_changed_and_released() {
     let written = succeeded(&sandbox.run(&["cdi", "refresh"]));
     assert!(written.contains("sdg-slice-llama.json"), "{written}");
 
+    let told = || std::fs::read_to_string(slice(&sandbox, NAMED).join("edits.json")).unwrap();
+    assert!(
+        told().contains("ROC_GLOBAL_CU_MASK"),
+        "as that version told a program"
+    );
     succeeded(&sandbox.run(&["slice", "resize", "llama", "--memory=30Gi", "--compute=125m"]));
+    assert!(
+        !told().contains("ROC_GLOBAL_CU_MASK"),
+        "the shim tells of those that it has now"
+    );
     succeeded(&sandbox.run(&["slice", "resize", CONTAINERS, "--memory=12Gi"]));
     assert_nothing_is_given_twice(&sandbox);
     assert_eq!(

@@ -20,7 +20,9 @@ use serde_json::Value;
 use crate::apply::device_rule::DeviceRule;
 use crate::apply::seccomp;
 use crate::cgroups::v1_devices_file;
-use crate::edits::{BindMount, ContainerEdits, HookStage};
+use crate::coverage::library::{self, Unfit};
+use crate::edits::{self, BindMount, ContainerEdits, HookStage};
+use crate::files::reopened;
 use crate::oci::beneath::{self, LastLink};
 use crate::oci::config::Spec;
 
@@ -50,6 +52,14 @@ pub enum NotInForce {
         source_path: PathBuf,
         /// What was found.
         reason: String,
+    },
+    /// Not every program of the container can load the shim.
+    #[error("{}: the container's programs would run without a limit: {reason} ({})", path.display(), reason.mend(path))]
+    Shim {
+        /// On the host.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: Unfit,
     },
     /// The kernel does not limit its memory.
     #[error("the kernel does not limit the container's memory: {reason}")]
@@ -158,7 +168,7 @@ fn unreadable(rootfs: &Path, error: &std::io::Error) -> NotInForce {
 
 /// Checks a container's mounts.
 pub fn check_mounts(edits: &ContainerEdits, root: &Root) -> Result<(), NotInForce> {
-    edits.mounts.iter().try_for_each(|mount| check_mount(mount, root))
+    edits.places().try_for_each(|place| check_mount(&place, root))
 }
 
 fn check_mount(mount: &BindMount, root: &Root) -> Result<(), NotInForce> {
@@ -176,7 +186,17 @@ fn check_mount(mount: &BindMount, root: &Root) -> Result<(), NotInForce> {
     if (metadata.dev(), metadata.ino()) != (expected.dev(), expected.ino()) {
         return Err(wrong("another file is there".to_owned()));
     }
-    Ok(())
+    if !edits::is_shim(mount) {
+        return Ok(());
+    }
+    // Of a slice that was made beforehand the shim may have been another one then.
+    let checked = reopened(&found).map_err(Unfit::from);
+    checked
+        .and_then(|shim| library::check(&shim))
+        .map_err(|reason| NotInForce::Shim {
+            path: mount.source.clone(),
+            reason,
+        })
 }
 
 /// Checks cgroup v1's list of devices. On v2 the rules are a program in the kernel that cannot be read back.
@@ -240,6 +260,77 @@ mod tests {
         assert!(!is_read_only(&[mount(&["bind"])]));
         assert!(!is_read_only(&[mount(&["bind", "ro"]), mount(&["bind", "rw"])]));
         assert!(!is_read_only(&[]));
+    }
+
+    #[test]
+    fn a_shim_that_was_spoiled_after_its_slice_was_made_is_found() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let (source, rootfs) = (dir.path().join("libsdg.so"), dir.path().join("rootfs"));
+        std::fs::create_dir_all(rootfs.join("run/sdg")).unwrap();
+        std::fs::write(&source, library::stand_in::library("ioctl")).unwrap();
+        // As a bind mount: the same file.
+        std::fs::hard_link(&source, rootfs.join("run/sdg/libsdg.so")).unwrap();
+        let mount = BindMount {
+            source: source.clone(),
+            target: edits::SHIM_TARGET.into(),
+            read_only: true,
+        };
+        let check =
+            || check_mount(&mount, &beneath::root(&rootfs).unwrap()).map_err(|error| error.to_string());
+        assert_eq!(check(), Ok(()));
+        std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let said = check().unwrap_err();
+        assert!(
+            said.contains("without a limit") && said.contains("chmod o+r /"),
+            "{said}"
+        );
+        std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::write(&source, "").unwrap();
+        assert!(check().unwrap_err().contains("it is empty"));
+    }
+
+    #[test]
+    fn the_shim_is_where_the_list_says_and_not_only_where_it_is_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let rootfs = dir.path().join("rootfs");
+        for directory in ["run/sdg/libasan.so", "elsewhere"] {
+            std::fs::create_dir_all(rootfs.join(directory)).unwrap();
+        }
+        let mount = |name: &str, target: &str| {
+            let source = dir.path().join(name);
+            std::fs::write(&source, library::stand_in::library("ioctl")).unwrap();
+            std::fs::hard_link(&source, rootfs.join(&target[1..])).unwrap();
+            BindMount {
+                source,
+                target: target.into(),
+                read_only: true,
+            }
+        };
+        let edits = |mounts: Vec<BindMount>| -> ContainerEdits {
+            serde_json::from_value(serde_json::json!({
+                "slice": "", "devices": [], "sys": null, "mounts": mounts, "env": [], "unset_env": [], "groups": [],
+                "hooks": [], "unified": [],
+            }))
+            .unwrap()
+        };
+        let shim = mount("libsdg.so", edits::SHIM_TARGET);
+        let detour = mount("preload", edits::DETOUR_TARGET);
+        let check = |mounts| check_mounts(&edits(mounts), &beneath::root(&rootfs).unwrap());
+        check(vec![shim.clone(), detour.clone()]).unwrap();
+        // An image's own link: the mount is where it leads, and the list leads past the shim.
+        std::fs::rename(
+            rootfs.join("run/sdg/libasan.so/preload"),
+            rootfs.join("elsewhere/preload"),
+        )
+        .unwrap();
+        std::fs::remove_dir(rootfs.join("run/sdg/libasan.so")).unwrap();
+        std::os::unix::fs::symlink("/elsewhere", rootfs.join("run/sdg/libasan.so")).unwrap();
+        let said = check(vec![shim.clone(), detour]).unwrap_err().to_string();
+        assert!(said.contains(edits::SHIM_LISTED), "{said}");
+        // As an earlier version made it, without a detour.
+        check(vec![shim]).unwrap();
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Edits → a container that is there already: for engines that call hooks and let nobody edit the spec (CRI-O's
 //! hooks.d). From createRuntime the device cgroup, from createContainer, which runs in the container's mount namespace
-//! before it changes its root, device nodes and bind mounts. The environment cannot be set from a hook and is not
-//! needed: it only informs.
+//! before it changes its root, device nodes and bind mounts.
 //!
 //! Sources are the host's. A path in the container is resolved beneath its root file system (pathrs: openat2 with
 //! RESOLVE_IN_ROOT), and mounted by descriptor: a link in the image leads nowhere else.

@@ -79,7 +79,7 @@ pub fn read(mut file: File) -> Result<Program, String> {
     if let Some(line) = first.strip_prefix(b"#!") {
         return script(line).ok_or_else(|| "a script that names no interpreter".to_owned());
     }
-    if !first.starts_with(&ELFMAG) {
+    if !is_elf(&first) {
         return Err("neither an ELF program nor a script".to_owned());
     }
     elf(&first, file)
@@ -95,7 +95,13 @@ fn script(line: &[u8]) -> Option<Program> {
     })
 }
 
-fn elf(first: &[u8], file: File) -> Result<Program, String> {
+/// Whether a file's first bytes are an ELF file's.
+pub fn is_elf(first: &[u8]) -> bool {
+    first.starts_with(&ELFMAG)
+}
+
+/// The architecture of an ELF file with these first bytes, unless it is this machine's.
+pub fn foreign(first: &[u8]) -> Result<Option<String>, String> {
     // At the same place in both classes: after the identification, of 16 bytes, and the type.
     let machine = first
         .get(18..20)
@@ -103,13 +109,15 @@ fn elf(first: &[u8], file: File) -> Result<Program, String> {
         .map(|bytes| Machine(u16::from_le_bytes(bytes)));
     let is_64 = first.get(CLASS_AT) == Some(&ELFCLASS64.0);
     match machine {
-        Some(OWN_MACHINE) if is_64 => {}
-        Some(machine) => {
-            return Ok(Program::Foreign {
-                architecture: architecture(machine, is_64),
-            });
-        }
-        None => return Err("an ELF file that is cut off".to_owned()),
+        Some(OWN_MACHINE) if is_64 => Ok(None),
+        Some(machine) => Ok(Some(architecture(machine, is_64))),
+        None => Err("an ELF file that is cut off".to_owned()),
+    }
+}
+
+fn elf(first: &[u8], file: File) -> Result<Program, String> {
+    if let Some(architecture) = foreign(first)? {
+        return Ok(Program::Foreign { architecture });
     }
     let cache = ReadCache::new(file);
     let damaged = |error: object::read::Error| format!("a damaged ELF file: {error}");

@@ -12,7 +12,7 @@ use crate::broker::client::BrokerError;
 use crate::broker::{Ask, client};
 use crate::config::Watchdog;
 use crate::enforcement::{COOPERATIVE, DEVICES, DMEM, GUARDED};
-use crate::host::Host;
+use crate::host::{Host, HostError};
 use crate::ledger::store::LedgerError;
 
 const GROUP: &str = "layers";
@@ -68,7 +68,7 @@ pub enum Seen {
 #[derive(Debug)]
 pub struct Layers {
     /// The shim, or why there is none.
-    pub shim: Result<PathBuf, String>,
+    pub shim: Result<PathBuf, HostError>,
     /// Whether the ledger can be written; or why not.
     pub ledger: Result<PathBuf, String>,
     /// Whether the broker places slices for this user, who may not write the ledger; or why not. None where he may.
@@ -104,7 +104,7 @@ impl Layers {
         let broker = ledger.is_err().then(|| client::ask(host, &Ask::Greet).map(drop));
         let guard = UnixStream::connect(host.guard_socket()).map(drop);
         Self {
-            shim: host.shim().map_err(|error| error.to_string()),
+            shim: host.shim(),
             agent: Agent::of(&guard, broker.as_ref()),
             slices: match (client::visible_records(host), &broker) {
                 (Ok(records), None) => Ok(Seen::All(records.len())),
@@ -169,7 +169,10 @@ impl Layers {
         let check = |found: String| Check::good(GROUP, COOPERATIVE, found);
         match &self.shim {
             Ok(path) => check(format!("by {}", path.display())),
-            Err(error) => check(error.clone()).with(
+            Err(HostError::UnfitShim { path, reason }) => {
+                check(format!("{}: {reason}", path.display())).with(State::Broken, reason.mend(path))
+            }
+            Err(error) => check(error.to_string()).with(
                 State::Broken,
                 "install sdg as a whole: a package, or make install",
             ),

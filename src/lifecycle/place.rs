@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::compute::mask::CuMask;
 use crate::counters::{self, Counters, Reason};
 use crate::dmem::{self, Limit};
 use crate::edits::{self, ContainerEdits, EDITS_FILE, EditInputs, Guard, HookStage, PRELOAD_FILE};
@@ -264,14 +263,12 @@ fn stage(
         0o444,
         &edits::preload_content(preload),
     )?;
-    let masks: Vec<CuMask> = in_force.iter().map(|limits| limits.mask.clone()).collect();
     let directory = locked.ledger().slice_dir(&record.id);
     let edits = edits::plan(&EditInputs {
         slice: &record.id,
         directory: &directory,
         devices: &devices,
         view: &view,
-        masks: &masks,
         shim: &shim,
         sysroot: &host.sysroot,
         program: &program,

@@ -7,11 +7,11 @@
 //! While pages change the record says the larger of old and new memory, and the ledger is marked unsettled: a kill in
 //! between leaves memory unused and never promised twice, and the next command puts pages and masks right.
 
-use crate::edits::{self, EDITS_FILE};
+use crate::edits::EDITS_FILE;
 use crate::files::{FileError, write_whole};
 use crate::host::Host;
 use crate::inventory::{Detail, Inventory};
-use crate::ledger::pages::{InForce, LimitsFile};
+use crate::ledger::pages::LimitsFile;
 use crate::ledger::record::SliceRecord;
 use crate::ledger::store::{LedgerError, Locked};
 use crate::ledger::usage;
@@ -293,7 +293,7 @@ impl UnderWay<'_> {
             // After the view: a process that begins in between knows the smaller total, and is told of no more than that.
             page.set_total(memory_of(new).limit)?;
         }
-        self.rewrite_edits(new, &page.read()?)
+        self.rewrite_edits(new)
     }
 
     fn rewrite_view(&self, record: &SliceRecord) -> Result<(), LifecycleError> {
@@ -311,8 +311,8 @@ impl UnderWay<'_> {
         Ok(())
     }
 
-    /// Containers that join a person's slice from now on are told of its new compute units.
-    fn rewrite_edits(&self, record: &SliceRecord, in_force: &[InForce]) -> Result<(), LifecycleError> {
+    /// Containers that join a slice that version 0.1.0 made are not told of compute units that it no longer has.
+    fn rewrite_edits(&self, record: &SliceRecord) -> Result<(), LifecycleError> {
         let ledger = self.locked.ledger();
         let path = ledger.slice_dir(&record.id).join(EDITS_FILE);
         let failed = |source| LifecycleError::Edits {
@@ -320,8 +320,10 @@ impl UnderWay<'_> {
             source,
         };
         let mut edits = read_edits(ledger, &record.id)?;
-        let masks: Vec<_> = in_force.iter().map(|limits| limits.mask.clone()).collect();
-        edits::report_masks(&mut edits, &masks);
+        if edits.env.is_empty() {
+            return Ok(());
+        }
+        edits.env.clear();
         let text = serde_json::to_vec(&edits).map_err(failed)?;
         let next = path.with_extension("next");
         write_whole(&next, 0o644, &text)?;

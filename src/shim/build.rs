@@ -2,7 +2,8 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // No constructor, no destructor: loading it into every process of a container costs a mapping and nothing more.
+    // No constructors and destructors of the C library's: loading it into every process of a container costs a mapping and
+    // what it tells the program.
     println!("cargo::rustc-cdylib-link-arg=-nostartfiles");
     // Every symbol must be found at link time: the panic handler names one that does not exist, so a panic that the
     // optimiser could not prove impossible fails the build.

@@ -48,6 +48,23 @@ GIB=$((1024 * 1024 * 1024))
     no_slice_is_left
 }
 
+@test "a shim that was spoiled after a named slice was made stops the containers that join it" {
+    cp "$SDG_DIST/usr/lib/sdg/libsdg.so" "$WORK/libsdg.so"
+    echo "shim = \"$WORK/libsdg.so\"" >>"$WORK/config.toml"
+    sdg slice create --name=llama --memory=10Gi
+    chmod 600 "$WORK/libsdg.so"
+    run container --user=1000:1000 --device=sdg.exostellar.io/slice=llama /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -ne 0 ]
+    # crun keeps what a hook says to itself.
+    [ "$SDG_RUNTIME" = crun ] || [[ $output == *"not every user may read it (mode 0600)"* ]]
+    chmod 644 "$WORK/libsdg.so"
+    run container --user=1000:1000 --device=sdg.exostellar.io/slice=llama /opt/sdg/hip-mem
+    echo "$output"
+    [ "$status" -eq 0 ]
+    sdg slice delete llama
+}
+
 @test "a whole GPU is claimed while its container runs" {
     sdg cdi generate
     container --name=sdg-whole --device=sdg.exostellar.io/gpu=0 /opt/sdg/hip-hold 100G >"$WORK/one" &

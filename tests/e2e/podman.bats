@@ -41,6 +41,56 @@ GIB=$((1024 * 1024 * 1024))
         and any($masks[]; .mask[:($slice | length)] == $slice)'
 }
 
+@test "what podman exec starts sees the slice's units, with an empty environment and after a resize too" {
+    container --name=sdg-exec-$ID --annotation=sdg.memory=20Gi --annotation=sdg.compute=250m /opt/sdg/hip-hold 1G >"$WORK/one" &
+    first=$!
+    wait_for "the container" holds "$WORK/one"
+    seen() { # seen UNITS COMMAND…
+        run engine exec "sdg-exec-$ID" "${@:2}" /opt/sdg/hip-queues 1
+        echo "$output"
+        [ "$status" -eq 0 ] && [ "$(step device multiprocessors)" -eq "$1" ]
+    }
+    seen 72
+    seen 72 env -i
+    sdg slice resize "$(slices | jq -r '.[0].id')" --compute=500m
+    seen 144
+    seen 144 env -i
+    # A person's own wish stays.
+    seen 8 env ROC_GLOBAL_CU_MASK=0xff
+    engine kill --signal TERM "sdg-exec-$ID"
+    wait "$first"
+}
+
+@test "HIP that is opened with RTLD_DEEPBIND, or in a namespace of its own, is held like any other" {
+    for program in deep-mem newlm-mem; do
+        run container --annotation=sdg.memory=4Gi --annotation=sdg.compute=250m /opt/sdg/$program
+        echo "$output"
+        [ "$status" -eq 0 ]
+        [ "$(step memory total)" -eq $((4 * GIB)) ]
+        [ "$(step beyond-total refused)" = true ]
+        [ "$(step device multiprocessors)" -eq 72 ]
+    done
+}
+
+@test "programs with AddressSanitizer start in a slice, by podman exec and with an empty environment too" {
+    container --name=sdg-asan-$ID --annotation=sdg.memory=20Gi --annotation=sdg.compute=250m /opt/sdg/hip-hold 1G >"$WORK/one" &
+    first=$!
+    wait_for "the container" holds "$WORK/one"
+    for program in asan-mem asan-static-mem; do
+        # What HIP itself leaks is not the matter here.
+        run engine exec "sdg-asan-$ID" env -i ASAN_OPTIONS=detect_leaks=0 /opt/sdg/$program
+        echo "$output"
+        [ "$status" -eq 0 ]
+        [ "$(step memory total)" -eq $((20 * GIB)) ]
+        [ "$(step device multiprocessors)" -eq 72 ]
+    done
+    engine kill --signal TERM "sdg-asan-$ID"
+    wait "$first"
+    run container --annotation=sdg.memory=4Gi --env=ASAN_OPTIONS=detect_leaks=0:exitcode=7 /opt/sdg/asan-mem
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
 @test "a second container gets other units and other memory, a third that does not fit is refused with the reason" {
     container --name=sdg-one-$ID --annotation=sdg.memory=100Gi --annotation=sdg.compute=500m /opt/sdg/hip-hold 90G >"$WORK/one" &
     local one=$!
@@ -213,6 +263,27 @@ GIB=$((1024 * 1024 * 1024))
     [ "$status" -ne 0 ]
     [[ $output == *libsdg.so* ]]
     no_slice_is_left
+}
+
+# The loader says one line of what it cannot load and starts the program all the same.
+@test "a shim that the container's programs cannot load stops a container, whoever its user is" {
+    shim=$WORK/libsdg.so
+    echo "shim = \"$shim\"" >"$WORK/config.toml"
+    write_hooks "$SDG" "$HOOKS" "${OPTIONS[@]}" --config "$WORK/config.toml"
+    refused() { # refused REASON
+        run container --user=1000:1000 --annotation=sdg.memory=4Gi /opt/sdg/hip-mem
+        echo "$output"
+        [ "$status" -ne 0 ] && [[ $output == *"$shim: containers' programs would run without a limit: $1"* ]] && no_slice_is_left
+    }
+    install -m 600 "$SDG_DIST/usr/lib/sdg/libsdg.so" "$shim"
+    refused "not every user may read it (mode 0600) (chmod o+r $shim)"
+    chmod 644 "$shim"
+    truncate -s 100 "$shim"
+    refused "it is cut short"
+    : >"$shim"
+    refused "it is empty"
+    echo hello >"$shim"
+    refused "it is no shared library"
 }
 
 INIT=(--init "--init-path=$PROJECT/target/e2e/bin/raw-init")

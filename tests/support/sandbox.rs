@@ -12,6 +12,9 @@ use std::process::{Command, Output, Stdio};
 use sdg_sim::preset::Preset;
 use serde_json::Value;
 
+#[path = "stand_in.rs"]
+mod stand_in;
+
 /// A temporary directory with `root` (the node), `state`, `config.toml` and a stand-in for the shim.
 pub struct Sandbox {
     /// The program under test.
@@ -34,7 +37,7 @@ impl Sandbox {
             program: env!("CARGO_BIN_EXE_sdg").into(),
             dir,
         };
-        std::fs::write(sandbox.path("libsdg.so"), "stand-in for the shim").unwrap();
+        std::fs::write(sandbox.path("libsdg.so"), stand_in::library("ioctl")).unwrap();
         sandbox.configure("");
         sandbox
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use sdg::coverage;
-use sdg::edits::{SHIM_TARGET, preload_content};
+use sdg::edits::{SHIM_LISTED, preload_content};
 use sdg::oci::config::Spec;
 use sdg::oci::preload;
 
@@ -46,7 +46,7 @@ fn look(bundle: &Path) {
             let last = loaded(&list).last().map(<[u8]>::to_vec);
             assert_eq!(
                 last.as_deref(),
-                Some(SHIM_TARGET.as_bytes()),
+                Some(SHIM_LISTED.as_bytes()),
                 "the shim is not loaded"
             );
         }

@@ -25,6 +25,9 @@ use sdg_agent::nri::trunk::{Connection, Trunk};
 use sdg_agent::nri::ttrpc::{Body, Frame, Request, Response, Status};
 use sdg_sim::preset::Preset;
 
+#[path = "../../../../tests/support/stand_in.rs"]
+mod stand_in;
+
 /// A runtime whose plugin is connected.
 pub struct Runtime {
     trunk: Trunk,
@@ -42,7 +45,7 @@ impl Runtime {
             .unwrap();
         let path = |name: &str| -> PathBuf { directory.path().join(name) };
         sdg_sim::node::build(&Preset::named(preset).unwrap(), &path("root")).unwrap();
-        std::fs::write(path("libsdg.so"), "stand-in for the shim").unwrap();
+        std::fs::write(path("libsdg.so"), stand_in::library("ioctl")).unwrap();
         std::fs::write(path("config.toml"), format!("shim = {:?}\n", path("libsdg.so"))).unwrap();
         let host = Host::new(&Places {
             sysroot: Some(path("root")),

@@ -12,8 +12,10 @@ pub mod account;
 pub mod array;
 pub mod caller;
 mod device;
+pub mod environment;
 mod gem;
 mod info;
+pub mod loader;
 pub mod lock;
 pub mod mask;
 mod memory;
@@ -38,6 +40,11 @@ static CONTAINER: Anchor = Anchor::new(Paths {
     limits: c"/run/sdg/limits",
     usage: c"/run/sdg/usage",
 });
+
+/// To be called once, before the program begins.
+pub fn begin() {
+    environment::tell(CONTAINER.paths().limits);
+}
 
 /// `FIGETBSZ`, which the kernel answers for any file before a driver sees it, has CREATE_QUEUE's number.
 /// Source: Linux, `include/uapi/linux/fs.h`.

@@ -37,6 +37,11 @@ impl Mask {
         mask
     }
 
+    /// Number of compute units.
+    pub fn count(&self) -> u32 {
+        self.words.iter().map(|word| word.count_ones()).sum()
+    }
+
     /// Whether the mask reaches at least one compute unit of each XCC (bit b lies on XCC b % `xcc_count`). An XCC that a
     /// mask leaves out is not restricted at all, or hangs.
     pub fn covers(&self, xcc_count: u32) -> bool {

@@ -5,9 +5,9 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use sdg_abi::limits::{self, GpuLimits, LimitsPage};
-use sdg_abi::sequence;
 use sdg_abi::usage::{self, UsagePage};
 use sdg_abi::words::{AtomicU32, AtomicU64, MODELLED};
+use sdg_abi::{Plain, sequence};
 
 use crate::mask::Mask;
 use crate::report::{Reason, Refusal};
@@ -62,6 +62,64 @@ fn map_whole(path: &'static CStr, access: Access, length: usize) -> Result<(*mut
     Ok((address, stat))
 }
 
+/// What is wrong with a head of the limits page.
+fn fault(head: &limits::Header) -> Option<Reason> {
+    if head.magic != limits::MAGIC {
+        Some(Reason::Magic)
+    } else if head.version != limits::VERSION {
+        Some(Reason::Version(head.version))
+    } else if head.size as usize != limits::PAGE_SIZE
+        || !(1..=limits::MAX_GPUS).contains(&(head.gpu_count as usize))
+    {
+        Some(Reason::Head)
+    } else {
+        None
+    }
+}
+
+/// The limits page for one look, read piece by piece and not mapped: a mapping, or room for the whole page, costs page
+/// faults, and each program of a container looks once. It gives each GPU's mask.
+pub struct Glance {
+    file: File,
+    header: limits::Header,
+    left: u32,
+}
+
+impl Glance {
+    /// Opens the page; none where no such page is there.
+    pub fn open(path: &CStr) -> Option<Self> {
+        let file = File::open(path, Access::Read).ok()?;
+        let mut bytes = [0; size_of::<limits::Header>()];
+        file.read(&mut bytes).ok()?;
+        let header = limits::Header::from_prefix(&bytes);
+        fault(&header).is_none().then_some(Self {
+            file,
+            header,
+            left: header.gpu_count,
+        })
+    }
+
+    /// Whether the host has changed nothing meanwhile, as `sequence::read` finds out.
+    pub fn is_settled(&self) -> bool {
+        let mut bytes = [0; size_of::<limits::Header>()];
+        let is_read = self.file.read_at_start(&mut bytes) == Ok(bytes.len());
+        let before = self.header.sequence;
+        is_read && before & 1 == 0 && limits::Header::from_prefix(&bytes).sequence == before
+    }
+}
+
+impl Iterator for Glance {
+    type Item = Mask;
+
+    fn next(&mut self) -> Option<Mask> {
+        self.left = self.left.checked_sub(1)?;
+        let mut bytes = [0; size_of::<GpuLimits>()];
+        let is_whole = self.file.read(&mut bytes) == Ok(bytes.len());
+        let gpu = GpuLimits::from_prefix(&bytes);
+        is_whole.then(|| Mask::new(gpu.mask_bits, &gpu.mask))
+    }
+}
+
 /// The limits page, mapped.
 #[derive(Clone, Copy)]
 pub struct Limits {
@@ -79,15 +137,7 @@ impl Limits {
         };
         // SAFETY: the mapping has the page's size; the head's constant part does not change.
         let head = unsafe { core::ptr::read_volatile(&raw const (*limits.page).header) };
-        let reason = if head.magic != limits::MAGIC {
-            Reason::Magic
-        } else if head.version != limits::VERSION {
-            Reason::Version(head.version)
-        } else if head.size as usize != limits::PAGE_SIZE
-            || !(1..=limits::MAX_GPUS).contains(&limits.gpu_count())
-        {
-            Reason::Head
-        } else {
+        let Some(reason) = fault(&head) else {
             return Ok(limits);
         };
         // SAFETY: mapped above with this length, and `limits` is not returned.

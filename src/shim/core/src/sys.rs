@@ -40,6 +40,7 @@ pub(crate) mod nr {
     pub const MUNMAP: usize = 11;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const IOCTL: usize = 16;
+    pub const PREAD64: usize = 17;
     pub const MREMAP: usize = 25;
     pub const MSYNC: usize = 26;
     pub const MADVISE: usize = 28;
@@ -207,6 +208,11 @@ impl File {
         self.fill(nr::READ, buffer)
     }
 
+    /// Reads the file's beginning, whatever was read before.
+    pub fn read_at_start(&self, buffer: &mut [u8]) -> Result<usize, isize> {
+        self.fill(nr::PREAD64, buffer)
+    }
+
     /// Reads directory entries (`struct linux_dirent64`); 0 at the end.
     pub fn read_directory(&self, buffer: &mut [u8]) -> Result<usize, isize> {
         self.fill(nr::GETDENTS64, buffer)
@@ -304,6 +310,8 @@ pub enum Mapping<'a> {
 /// What becomes of a mapping in a forked child.
 #[derive(Clone, Copy)]
 pub enum Inheritance {
+    /// It is there (`MADV_NORMAL`).
+    Same = 0,
     /// It is not there (`MADV_DONTFORK`).
     Absent = 10,
     /// It reads zero (`MADV_WIPEONFORK`).
