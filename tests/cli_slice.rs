@@ -745,7 +745,9 @@ fn the_configuration_leaves_gpus_out() {
     );
     // A slice that is there stays as it is, and can be resized.
     text(&sandbox.run(&["slice", "resize", "before", "--memory", "2Gi"]));
-    assert_eq!(sandbox.slices()[0]["id"], before["id"]);
+    let slices = sandbox.slices();
+    let resized = slices.iter().find(|slice| slice["id"] == before["id"]).unwrap();
+    assert_eq!(resized["gpus"][0]["memory_bytes"], json!(2 * GI));
     let cdi = sandbox.json(&["cdi", "generate", "--output", "-"]);
     let names: Vec<&Value> = cdi["devices"]
         .as_array()

@@ -289,7 +289,9 @@ fn a_tree_without_device_files_has_its_gpus() {
 /// Whatever the topology repeats, each GPU has a name and a place.
 #[test]
 fn every_gpu_has_an_identity_of_its_own() {
-    let cases: [(&str, &[&str], fn(u32) -> [Option<u64>; 2]); 5] = [
+    /// unique_id and location_id of the GPU of an index.
+    type Figures = fn(u32) -> [Option<u64>; 2];
+    let cases: [(&str, &[&str], Figures); 5] = [
         ("one serial number", &["gpus=4"], |at| {
             [Some(7), Some(u64::from(0x4700 + 0x100 * at))]
         }),

@@ -91,6 +91,30 @@ GIB=$((1024 * 1024 * 1024))
     [ "$status" -eq 0 ]
 }
 
+@test "the least useful slice holds a small program with its queues, and in a smaller one the engine says what is missing" {
+    least=$(sdg gpu list --json | jq '.[0].least_useful_bytes')
+    container --name=sdg-least-$ID --annotation=sdg.memory=$least /opt/sdg/hip-hold 64M >"$WORK/out" 2>"$WORK/said" &
+    wait_for "the program to hold its memory" holds "$WORK/out"
+    # Two queues with their save areas, and nothing was refused.
+    slices | jq -e --argjson queue "$(sdg gpu list --json | jq '.[0].compute_queue_bytes')" --argjson least "$least" \
+        '.[0] | .refused_allocations == 0 and .peak_memory_bytes > 2 * $queue and .peak_memory_bytes <= $least'
+    engine kill --signal TERM sdg-least-$ID
+    wait $!
+    run cat "$WORK/said"
+    [[ $output != *"sdg: warning"* ]]
+
+    run container --annotation=sdg.memory=$((least - 1)) /bin/true
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"sdg: warning: sdg.memory: 502.99Mi on GPU 0 is less than a HIP program may take before its data, 503Mi"* ]]
+
+    run container --annotation=sdg.memory=20 /bin/true
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [[ $output == *"sdg: sdg.memory: 20 is 20 bytes, "*"; did you mean 20Gi?"* ]]
+    no_slice_is_left
+}
+
 @test "a second container gets other units and other memory, a third that does not fit is refused with the reason" {
     container --name=sdg-one-$ID --annotation=sdg.memory=100Gi --annotation=sdg.compute=500m /opt/sdg/hip-hold 90G >"$WORK/one" &
     local one=$!
