@@ -215,11 +215,16 @@ fn change(dir: &tempfile::TempDir, gpu: &Gpu, key: &str, value: Option<u64>) {
     std::fs::write(&file, changed).unwrap();
 }
 
+fn remove_from_device(dir: &tempfile::TempDir, gpu: &Gpu, file: &str) {
+    let device = gpu.device_dir.as_ref().unwrap().strip_prefix("/").unwrap();
+    std::fs::remove_file(dir.path().join("root").join(device).join(file)).unwrap();
+}
+
 /// One GPU of four that has come up by half: the others serve under the numbers and names that they had.
 #[test]
 fn a_half_bound_gpu_is_left_out_with_a_warning() {
     type Damage = fn(&tempfile::TempDir, &Gpu);
-    let damages: [(&str, Damage); 9] = [
+    let damages: [(&str, Damage); 11] = [
         ("renderD129", |dir, _| {
             std::fs::remove_file(dir.path().join("root/dev/dri/renderD129")).unwrap();
         }),
@@ -245,6 +250,12 @@ fn a_half_bound_gpu_is_left_out_with_a_warning() {
         }),
         ("mem_banks", |dir, gpu| {
             std::fs::remove_dir_all(node_dir(dir, gpu).join("mem_banks")).unwrap()
+        }),
+        ("mem_info_vram_total", |dir, gpu| {
+            remove_from_device(dir, gpu, "mem_info_vram_total")
+        }),
+        ("mem_info_vram_used", |dir, gpu| {
+            remove_from_device(dir, gpu, "mem_info_vram_used")
         }),
         ("0 bytes", |dir, gpu| {
             std::fs::write(

@@ -9,7 +9,7 @@ from ground import remove_new, slices_of
 from measure import Row, in_turns, run
 
 ROUNDS = 40
-ASKS = {"sdg.memory": "256Mi", "sdg.compute": "10m"}
+ASKS = {"sdg.memory": "512Mi", "sdg.compute": "10m"}
 GUARANTEED = ["--memory", "256Mi", "--compute", "50m"]
 BEST_EFFORT = ["--memory", "256Mi"]
 # Preset, GPUs, how many slices, what each has: a rectangle of its own as long as there are enough of them.

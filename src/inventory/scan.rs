@@ -4,7 +4,7 @@
 //! topology/nodes/* → gpu_id, properties, mem_banks → class/drm/renderD<M> → card's directory → modes, NUMA node
 //! ```
 //!
-//! A placement needs the first half only, and a hook is in a hurry: three files, a link and a stat for each GPU. Links between
+//! A placement needs the first half only, and a hook is in a hurry: three files, a link and three stats for each GPU. Links between
 //! GPUs come from hive_id, which every node of a hive bears: the KFD draws an XGMI link between any two GPUs of one
 //! hive, so reading the thousands of link files of a partitioned machine would say nothing more.
 
@@ -250,6 +250,9 @@ fn gpu(node: &Node, identity: &Identity, sysroot: &Path) -> Result<Gpu, String> 
     let memory_bytes = node.memory.clone()?;
     let device_dir = node.render.as_ref().map_err(String::clone)?.directory.clone();
     render_node(sysroot, properties.drm_render_minor).map_err(|error| error.to_string())?;
+    if let Some(directory) = &device_dir {
+        has_memory_files(&below(sysroot, directory))?;
+    }
     let chip = Chip {
         gfx: properties.gfx_target_version,
         lds_kib: properties.lds_size_in_kb,
@@ -273,6 +276,15 @@ fn gpu(node: &Node, identity: &Identity, sysroot: &Path) -> Result<Gpu, String> 
         linked_nodes: Vec::new(),
         device_dir,
     })
+}
+
+/// A slice's own figures are bound over these: without them its container would not start.
+fn has_memory_files(device: &Path) -> Result<(), String> {
+    for file in ["mem_info_vram_total", "mem_info_vram_used"] {
+        let path = device.join(file);
+        std::fs::metadata(&path).map_err(|error| format!("stat {}: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// `/sys/class/drm/renderD<M>` points to `…/<PCI address>/drm/renderD<M>`, or for an extra partition to a platform device,
