@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a purpose needs and that are missing: packages.sh PURPOSE
 # A list names what a machine with git, make and Rust lacks and no other package of the list brings along (Podman brings
-# conmon and crun, gcc binutils, lintian dpkg-dev): CI runs each purpose on such a machine, so that a package that is missing here fails there.
+# conmon and crun, gcc binutils, lintian dpkg-dev). CI runs the commands on such machines: a package that is missing here
+# fails there.
 set -euo pipefail
 
 build=(ca-certificates gcc jq libc6-dev)

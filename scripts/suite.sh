@@ -68,7 +68,7 @@ for directory in "${@:1:count}"; do
     mount --rbind "$directory" "$root$directory"
 done
 shift "$count"
-# The network is the machine'"'"'s: names, and whom it trusts.
+# Names in the network, and whom this machine trusts there.
 for file in /etc/resolv.conf /etc/hosts /usr/local/share/ca-certificates; do
     [ ! -e "$file" ] || cp -RL "$file" "$root${file%/*}/"
 done

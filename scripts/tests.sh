@@ -152,6 +152,7 @@ summary() {
         echo "Failed:"
         cat "$work/faults"
         grep '^not ok' "$work/results" || true
+        grep -hE '^test .* FAILED$' "$work"/*.output || true
     fi
     echo "$(grep '^ok' "$work/results" | grep -vc '# skip') passed, $(grep -c '^not ok' "$work/results") failed, $(grep -c '^ok .* # skip' "$work/results") skipped"
 }

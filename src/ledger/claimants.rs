@@ -21,18 +21,24 @@ pub fn may_come(container: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
     fn a_process_with_the_id_among_its_arguments_may_come_until_it_ends() {
         let id = format!("{:064x}", std::process::id());
         assert!(!may_come(&id));
-        // Its arguments are its own once it has been started, which `spawn` waits for.
-        let mut monitor = std::process::Command::new("sh")
-            .args(["-c", "read -r line", "monitor", "--cid", &id])
-            .stdin(std::process::Stdio::piped())
+        let mut monitor = Command::new("sh")
+            .args(["-c", "echo begun; read -r line", "monitor", "--cid", &id])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        // The kernel lets `spawn` return before it shows the new arguments.
+        let mut begun = [0; 6];
+        monitor.stdout.take().unwrap().read_exact(&mut begun).unwrap();
         assert!(may_come(&id));
         drop(monitor.stdin.take());
         monitor.wait().unwrap();
