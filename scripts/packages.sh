@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a purpose needs and that are missing: packages.sh PURPOSE
 # A list names what a machine with git, make and Rust lacks and no other package of the list brings along (Podman brings
-# conmon and crun, gcc binutils, lintian dpkg-dev). CI runs the commands on such machines: a package that is missing here
+# conmon, gcc binutils, lintian dpkg-dev). CI runs the commands on such machines: a package that is missing here
 # fails there.
 set -euo pipefail
 
 build=(ca-certificates gcc jq libc6-dev)
 demo=("${build[@]}" mmdebstrap podman runc)
-test=("${demo[@]}" bats busybox-static musl-tools procps python3-pip strace tmux)
+test=("${demo[@]}" bats busybox-static crun musl-tools procps python3-pip strace tmux)
 matrix=("${test[@]}" bash-completion fish zsh)
 fuzz=("${build[@]}" g++)
 dist=("${build[@]}" lintian rpm rpmlint)
