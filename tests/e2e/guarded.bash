@@ -7,7 +7,8 @@ guarded_setup() {
     SDG_SYSROOT=$(mktemp -d /tmp/sdg-node.XXXXXX)
     SDG_SIM_LOG=/dev/null
     "$SDG_DIST/usr/bin/sdg-sim" node --preset mi300x "$SDG_SYSROOT"
-    rm -f "$SDG_SYSROOT/dev/kfd"
+    # An ordinary file in its place: its number is the one that sysfs says.
+    rm "$SDG_SYSROOT/dev/kfd" && touch "$SDG_SYSROOT/dev/kfd"
     stat -c '%Hr:%Lr' "$1" >"$SDG_SYSROOT/sys/class/kfd/kfd/dev"
     . "$PROJECT/tests/e2e/slices.bash" && slices_setup
     GPU_ID=$(sdg gpu list --json | jq '.[0].gpu_id')

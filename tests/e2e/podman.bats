@@ -366,6 +366,9 @@ INIT=(--init "--init-path=$PROJECT/target/e2e/bin/raw-init")
     pkill -9 -f -- "--name=sdg-reaped-$ID"
     kill -9 "$(ps -o ppid= -p "$pid" | tr -d ' ')" "$pid"
     ended_with 137 "$container"
+    # The kernel ends a process in its own time.
+    gone() { [[ $(ps -o state= -p "$pid") =~ ^Z?$ ]]; }
+    wait_for "the program's end" gone
     [ "$(slices | jq length)" -eq 1 ]
     run container --annotation=sdg.memory=180Gi --annotation=sdg.compute=100m /opt/sdg/hip-hold 200G
     echo "$output"
