@@ -166,7 +166,8 @@ WITH_ROCM=("--volume=$SDG_ROOTFS/usr:/usr:ro" "--volume=$PROJECT/target/e2e/bin:
         --annotation=sdg.compute=100m $IMAGE:base /bin/sh -c '/opt/sdg/hip-mem | tee /result'
     echo "$output"
     [ "$status" -eq 0 ]
-    no_slice_is_left
+    # A container that stays is cleaned up after Podman has returned.
+    wait_for "the slice to be released" no_slice_is_left
     engine commit "sdg-commit-$ID" $IMAGE:built
     run podman_run "$SDG_RUNTIME" "$HOOKS" --rm "${WITH_ROCM[@]}" $IMAGE:built /bin/sh -c '
         cat /result; test ! -e /dev/kfd && test ! -s /etc/ld.so.preload && test ! -s /run/sdg/libsdg.so && echo nothing else'
