@@ -43,10 +43,14 @@ own_storage() {
     export CONTAINERS_STORAGE_CONF=$1/storage.conf CONTAINERS_CONF=$1/containers.conf
 }
 
-# remove_storage DIRECTORY: with what an engine has mounted there.
+# remove_storage DIRECTORY: with what an engine has mounted there, and may mount once more while it cleans up.
 remove_storage() {
-    grep " $1" /proc/self/mountinfo | awk '{ print $5 }' | sort -r | xargs -r umount -l
-    rm -rf "${1:?}"
+    for _ in $(seq 20); do
+        grep " ${1:?}" /proc/self/mountinfo | awk '{ print $5 }' | sort -r | xargs -r umount -l
+        rm -rf "$1" && return
+        sleep 0.5
+    done
+    return 1
 }
 
 # write_hooks SDG HOOKS_DIR [OPTION…]: Podman's hook file, with SDG as program and its options before the verb.
