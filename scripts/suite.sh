@@ -24,6 +24,8 @@ else
     packages=podman,conmon,crun,runc,containerd,jq,bats,perl,procps,util-linux,mount,busybox-static,curl,ca-certificates,protobuf-compiler
     # bookworm's Docker (20.10) knows neither annotations nor CDI.
     [ "$suite" = bookworm ] || packages+=,docker.io,docker-cli,docker-compose,podman-compose
+    # Not on the machine itself, where its package would start it.
+    [ "$suite" != trixie ] || packages+=,prometheus,python3
 fi
 
 # A root that was made with other packages, by another version of this script, is made anew; once, by who comes first.
