@@ -39,7 +39,7 @@ teardown() {
     # Containers that a failed test left.
     slices 2>/dev/null | jq '.[].pid // empty' | xargs -r kill -9
     stop_agent
-    rm -rf "$WORK"
+    remove_storage "$WORK"
 }
 
 start_agent() {
