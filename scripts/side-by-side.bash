@@ -24,7 +24,7 @@ job_run() {
     shift 3
     timeout --kill-after=5 "$limit" "$@" >"$output" 2>&1 </dev/null &
     child=$!
-    trap 'kill "$child"' TERM
+    trap 'kill "$child" && wait "$child"' TERM
     wait "$child" || status=$?
     local took=$((SECONDS - started))
     case $status in
@@ -56,5 +56,8 @@ jobs_finish() {
 # jobs_slowest COUNT: seconds and name, a line each.
 jobs_slowest() { sort -rn "$JOBS_DIRECTORY/times" | awk -v most="$1" 'NR <= most'; }
 
-# jobs_end: for a trap; what still runs is ended.
-jobs_end() { jobs -pr | xargs -r kill 2>/dev/null || true; }
+# jobs_end: for a trap; what still runs is ended, which may take some seconds.
+jobs_end() {
+    jobs -pr | xargs -r kill 2>/dev/null || true
+    wait
+}

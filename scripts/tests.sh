@@ -14,10 +14,10 @@ shift
 SDG_PACKAGES=$PROJECT/target/packages
 cache=${SDG_CACHE:-/var/cache/sdg}
 sim=$SDG_DIST/usr/bin/sdg-sim
-TINYGRAD=$cache/tinygrad-0.14.0
 [ "$(id -u)" -eq 0 ] || { echo "tests: containers with device nodes need root" >&2; exit 1; }
 
 work=$(mktemp -d /tmp/sdg-e2e.XXXXXX)
+TINYGRAD=$work/tinygrad
 . "$PROJECT/scripts/side-by-side.bash"
 jobs_begin "$work"
 trap 'jobs_end; rm -rf "$work"' EXIT
@@ -33,11 +33,8 @@ use_rocm() {
 make_rootfs() { job "root file system with ROCm $1" 1200 "$sim" rootfs "$cache/rootfs/rocm-$1" --rocm "$1"; }
 make_suite() { job "root file system of Debian $1" 1200 "$suite" "$1" true; }
 
-# Debian does not package it.
-make_tinygrad() {
-    [ -d "$TINYGRAD" ] || job "${TINYGRAD##*/}" 600 bash -euc 'python3 -m pip install --quiet --no-deps --no-compile \
-        --target "$1.partial" "tinygrad==${1##*-}" && mv "$1.partial" "$1"' tinygrad "$TINYGRAD"
-}
+# Debian does not package it; some seconds.
+make_tinygrad() { job tinygrad 600 python3 -m pip install --quiet --no-deps --no-compile --target "$TINYGRAD" tinygrad==0.14.0; }
 
 # What the agent's image needs of the Debian that it begins with.
 make_base() {
