@@ -15,14 +15,14 @@ mod sandbox;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use object::elf::PT_INTERP;
-use sandbox::{Sandbox, complaint, stderr};
+use sandbox::{Sandbox, complaint, run_with, stderr};
 use serde_json::json;
 
 /// What the hook may have of address space: its program and its stack included.
@@ -61,22 +61,17 @@ impl Ground {
     /// The precreate hook of a container of the image, in little memory and at most 20 seconds.
     fn hook(&self, program: &str) -> Output {
         let hook = self.sandbox.sdg(&["hook", "precreate"]);
-        let mut child = Command::new("timeout")
+        let mut command = Command::new("timeout");
+        command
             .args(["--kill-after=1", "20", "prlimit", ADDRESS_SPACE])
             .arg(hook.get_program())
-            .args(hook.get_args())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .args(hook.get_args());
         let config = json!({
             "process": {"args": [program]},
             "root": {"path": self.rootfs()},
             "annotations": {"sdg.memory": "1Gi"},
         });
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), config.to_string().as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
+        run_with(&mut command, config.to_string().as_bytes())
     }
 
     fn refused(&self, program: &str) -> String {

@@ -6,6 +6,7 @@
     reason = "a test that cannot set up its ground has failed"
 )]
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -75,15 +76,7 @@ impl Sandbox {
 
     /// Runs with a text on stdin.
     pub fn run_with(&self, args: &[&str], stdin: &[u8]) -> Output {
-        let mut child = self
-            .sdg(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), stdin).unwrap();
-        child.wait_with_output().unwrap()
+        run_with(&mut self.sdg(args), stdin)
     }
 
     /// Runs a command that succeeds and prints JSON.
@@ -115,6 +108,21 @@ impl Sandbox {
 /// What a command said on stderr.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a command with a text on stdin, which it may leave unread: one that refuses before has ended by then.
+pub fn run_with(command: &mut Command, stdin: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    match child.stdin.take().unwrap().write_all(stdin) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.unwrap(),
+    }
+    child.wait_with_output().unwrap()
 }
 
 /// What a command said on stderr, which is one line.
