@@ -88,6 +88,10 @@ run_files() {
 }
 
 run_matrix() {
+    # Alone: it counts the cgroups, which are the machine's.
+    SDG_RUNTIME=runc
+    on_podman soak.bats
+    jobs_finish || true
     job "sanitizers" 1800 "$PROJECT/scripts/sanitize.sh"
     job "models" 1800 "$PROJECT/scripts/models.sh"
     # Always the same bytes: what fails here is of the change, not of chance.
@@ -96,7 +100,6 @@ run_matrix() {
     SDG_RUNTIME=crun
     on_podman adversaries.bats
     SDG_RUNTIME=runc
-    on_podman soak.bats
     run_file nri_killed.bats "pods of containerd of Debian sid" "$suite" sid
     for SDG_RUNTIME in crun runc; do
         run_file hostile_bundles.bats "$SDG_RUNTIME of this machine"
