@@ -96,7 +96,7 @@ run_matrix() {
     job "models" 1800 "$PROJECT/scripts/models.sh"
     # Always the same bytes: what fails here is of the change, not of chance.
     job "fuzzing" 1800 env FUZZ_SEED=1 "$PROJECT/scripts/fuzz.sh" 4
-    job "CDI's reference implementation" 900 "$PROJECT/scripts/cdi-reference.sh" "$SDG_DIST"
+    job "CDI's reference implementation" 1800 "$PROJECT/scripts/cdi-reference.sh" "$SDG_DIST"
     SDG_RUNTIME=crun
     on_podman adversaries.bats
     SDG_RUNTIME=runc
