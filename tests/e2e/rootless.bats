@@ -83,6 +83,8 @@ container() {
 ask() {
     # shellcheck disable=SC2016
     as "$1" perl -MIO::Socket::UNIX -e 'my ($socket, $text) = @ARGV;
+        # Who says too much is answered and left before all of it is written.
+        $SIG{PIPE} = "IGNORE";
         my $broker = IO::Socket::UNIX->new($socket) or die "$!\n";
         print $broker "$text\n"; $broker->flush; print <$broker>' "$WORK/state/broker.sock" "$2"
 }
