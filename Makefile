@@ -58,6 +58,7 @@ bench: build ## print times as ratios to a baseline of the same run; BENCH=precr
 	@RUSTFLAGS="$(REMAP)" scripts/bench.sh $(DIST) $(BENCH)
 	@scripts/bench-sim.sh $(DIST)
 	@scripts/bench-guard.sh $(DIST)
+	@scripts/bench-resize.sh $(DIST)
 
 lint: check-rust ## formatting, lints, licences
 	@scripts/packages.sh build

@@ -47,11 +47,11 @@ engine_configured() {
     sed -i "s|/usr/bin/sdg-runtime|$WORK/sdg-runtime|" "$WORK/root/etc/$engine"/*
 }
 
-# wait_for DESCRIPTION COMMAND…: up to 30 seconds.
+# wait_for DESCRIPTION COMMAND…: up to two minutes, which only a failure takes.
 wait_for() {
     local what=$1
     shift
-    for _ in $(seq 300); do
+    for _ in $(seq 1200); do
         "$@" >/dev/null 2>&1 && return 0
         sleep 0.1
     done

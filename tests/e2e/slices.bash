@@ -41,11 +41,11 @@ container() {
 
 engine() { podman_global "$SDG_RUNTIME" "$@"; }
 
-# wait_for DESCRIPTION COMMAND…: up to 30 seconds.
+# wait_for DESCRIPTION COMMAND…: up to two minutes, which only a failure takes.
 wait_for() {
     local what=$1
     shift
-    for _ in $(seq 300); do
+    for _ in $(seq 1200); do
         "$@" && return 0
         sleep 0.1
     done
