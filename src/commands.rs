@@ -43,7 +43,7 @@ use crate::ledger::pages::PageError;
 use crate::ledger::store::LedgerError;
 use crate::lifecycle::{self, LifecycleError};
 use crate::oci::state::State;
-use crate::placement::{GpuGrant, TooSmall};
+use crate::placement::TooSmall;
 use crate::request::RequestError;
 
 /// Why a command failed.
@@ -276,13 +276,13 @@ fn place_slice(
 ) -> Result<lifecycle::Placed, LifecycleError> {
     let placed = lifecycle::place(host, inventory, new)?;
     warn_unanswered(&placed.unanswered);
-    warn_small(&placed.record.gpus, inventory);
+    warn_small(TooSmall::first(&placed.record.gpus, inventory));
     Ok(placed)
 }
 
 /// Says where programs find no room for their data.
-fn warn_small(grants: &[GpuGrant], inventory: &Inventory) {
-    if let Some(small) = TooSmall::first(grants, inventory) {
+fn warn_small(small: Option<TooSmall>) {
+    if let Some(small) = small {
         complain(&format!("warning: {small}"));
     }
 }

@@ -15,6 +15,7 @@ use crate::ledger::record::Holder;
 use crate::ledger::store::LedgerError;
 use crate::lifecycle::{self, Claim, LifecycleError, NewSlice, Placed};
 use crate::oci::config::Spec;
+use crate::placement::TooSmall;
 use crate::request::{LONG_PREFIX, SHORT_PREFIX};
 
 /// Places a slice for a container of this spec.
@@ -42,7 +43,7 @@ pub fn place(
     };
     match ask(host, forbidden, &asked)? {
         Answer::Placed { record, edits } => {
-            warn_small(&record.gpus, inventory);
+            warn_small(TooSmall::first(&record.gpus, inventory));
             Ok(Placed {
                 record: *record,
                 edits: *edits,

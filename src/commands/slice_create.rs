@@ -12,7 +12,7 @@ use crate::ledger::record::{Holder, RECORD_VERSION, SliceRecord};
 use crate::lifecycle::limits::{SliceUse, with_usage};
 use crate::lifecycle::{self, NewSlice, Placed};
 use crate::listing::SliceEntry;
-use crate::placement::{self, GpuGrant};
+use crate::placement::{self, GpuGrant, TooSmall};
 use crate::request::{self, SliceRequest};
 use crate::snapshot::Live;
 use crate::units::Bytes;
@@ -111,7 +111,7 @@ fn dry_run(
         enforcement: Vec::new(),
         gpus: placement.grants,
     };
-    warn_small(&record.gpus, inventory);
+    warn_small(TooSmall::first(&record.gpus, inventory));
     if options.output.json {
         return print_json(&SliceEntry::new(&record, &Live::default(), inventory));
     }

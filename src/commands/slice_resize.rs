@@ -7,7 +7,6 @@ use crate::commands::{
     CommandError, cdi, complain, print, read_edits, slice_list, warn_small, warn_unanswered,
 };
 use crate::host::Host;
-use crate::inventory::Detail;
 use crate::ledger::record::SliceRecord;
 use crate::lifecycle::{self, InUse, Resize, Resized};
 use crate::placement::GpuGrant;
@@ -21,8 +20,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 pub fn run(host: &Host, options: &ResizeOptions) -> Result<(), CommandError> {
     let changed = change(host, options)?;
     warn_unanswered(&changed.after.unanswered);
-    let inventory = host.inventory(Detail::Placement)?;
-    warn_small(&changed.after.record.gpus, &inventory);
+    warn_small(changed.after.small);
     if options.output.json {
         return slice_list::show_record(host, &changed.after.record, options.output);
     }

@@ -20,7 +20,7 @@ use crate::lifecycle::limits::{self, SliceUse};
 use crate::lifecycle::place::read_edits;
 use crate::lifecycle::upkeep::remaining;
 use crate::lifecycle::{LifecycleError, kernel_memory};
-use crate::placement::{GpuGrant, Taken, regrant};
+use crate::placement::{GpuGrant, Taken, TooSmall, regrant};
 use crate::request::{ComputeRequest, MemoryRequest, Millis, Share};
 use crate::sys::Access;
 use crate::units::Bytes;
@@ -57,6 +57,8 @@ pub struct Resized {
     pub in_use: Option<u64>,
     /// Who has not yet taken the new compute units.
     pub unanswered: Vec<Unanswered>,
+    /// Where programs find no room for their data now.
+    pub small: Option<TooSmall>,
 }
 
 /// Gives a slice other amounts of memory and compute, at once.
@@ -85,12 +87,14 @@ pub fn resize(host: &Host, id: &str, wanted: &Resize) -> Result<Resized, Lifecyc
             id: id.to_owned(),
             reason,
         })?;
+    let small = TooSmall::first(&new.gpus, &inventory);
     if new == old {
         return Ok(Resized {
             before: old,
             record: new,
             in_use,
             unanswered: Vec::new(),
+            small,
         });
     }
     let unanswered = under_way.change(&old, &new)?;
@@ -104,6 +108,7 @@ pub fn resize(host: &Host, id: &str, wanted: &Resize) -> Result<Resized, Lifecyc
         record: new,
         in_use,
         unanswered,
+        small,
     })
 }
 
