@@ -225,7 +225,7 @@ fn mounts(inputs: &EditInputs<'_>) -> Vec<BindMount> {
 
 /// Whether a mount is that of the shim.
 pub fn is_shim(mount: &BindMount) -> bool {
-    mount.target == Path::new(SHIM_TARGET) || mount.target == Path::new(SHIM_LISTED)
+    mount.target == Path::new(SHIM_TARGET)
 }
 
 impl ContainerEdits {
