@@ -67,8 +67,8 @@ impl Inventory {
         let mut found: Vec<Node> = Vec::new();
         let mut index = 0;
         for number in numbers {
-            match read_node(&nodes, number, drm.as_ref()) {
-                Ok(Some(node)) => found.push(Node { index, ..node }),
+            match read_node(&nodes, (index, number), drm.as_ref()) {
+                Ok(Some(node)) => found.push(node),
                 Ok(None) => continue,
                 Err(reason) => inventory.warnings.push(left_out((index, number), &reason)),
             }
@@ -158,7 +158,7 @@ fn node_numbers(topology: &Path) -> Result<Vec<u32>, InventoryError> {
 }
 
 /// None for a CPU.
-fn read_node(nodes: &Dir, number: u32, drm: Option<&Dir>) -> Result<Option<Node>, String> {
+fn read_node(nodes: &Dir, (index, number): (u32, u32), drm: Option<&Dir>) -> Result<Option<Node>, String> {
     let text = |file: &str| nodes.read(&format!("{number}/{file}")).map_err(|e| e.to_string());
     let gpu_id = text("gpu_id")?;
     let gpu_id: u32 = gpu_id
@@ -173,7 +173,7 @@ fn read_node(nodes: &Dir, number: u32, drm: Option<&Dir>) -> Result<Option<Node>
         return Err(format!("{} has no simd_count", path.display()));
     }
     Ok(Some(Node {
-        index: 0,
+        index,
         number,
         gpu_id,
         memory: memory(nodes, number, &properties),

@@ -58,6 +58,11 @@ fn gcc(source: &str, to: &Path, flags: &[&str]) {
     assert!(built.unwrap().success());
 }
 
+/// What is printed where a library that is opened in these ways calls the `ioctl` of one.
+fn all_call(whose: &str, ways: &[&str]) -> Vec<String> {
+    ways.iter().map(|way| format!("{way}: {whose}")).collect()
+}
+
 const WAYS: [&str; 6] = ["plain", "deep", "base", "new", "new-deep", "beside"];
 
 #[test]
@@ -65,21 +70,10 @@ fn whatever_way_a_library_is_opened_it_calls_the_shim() {
     let ground = Ground::new();
     // By its name alone: it is found by the program's own RUNPATH, and the next one by that too.
     let opened = ground.open(&library::build(), "libopened.so", &WAYS[..3]);
-    assert_eq!(
-        opened,
-        WAYS[..3]
-            .iter()
-            .map(|way| format!("{way}: libsdg.so"))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(opened, all_call("libsdg.so", &WAYS[..3]));
     let whole = ground.path("beside/libopened.so");
     let opened = ground.open(&library::build(), whole.to_str().unwrap(), &WAYS);
-    assert_eq!(
-        opened,
-        WAYS.iter()
-            .map(|way| format!("{way}: libsdg.so"))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(opened, all_call("libsdg.so", &WAYS));
 }
 
 #[test]
@@ -87,12 +81,7 @@ fn without_the_shim_the_same_ways_lead_to_libc() {
     let ground = Ground::new();
     let whole = ground.path("beside/libopened.so");
     let opened = ground.open(Path::new(""), whole.to_str().unwrap(), &WAYS);
-    assert_eq!(
-        opened,
-        WAYS.iter()
-            .map(|way| format!("{way}: libc.so.6"))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(opened, all_call("libc.so.6", &WAYS));
 }
 
 #[test]
