@@ -23,6 +23,7 @@ fi
 trap slices_teardown EXIT
 slices_setup
 container --name=sdg-resize-$ID --annotation=sdg.memory=4Gi --annotation=sdg.compute=444m /opt/sdg/hip-loop 2 >"$WORK/out" &
+loop=$!
 wait_for "the loop" grep -q '"looping"' "$WORK/out"
 id=$(slices | jq -r '.[0].id')
 
@@ -38,7 +39,7 @@ for _ in $(seq 25); do
     timed doubled 444m
 done
 engine kill --signal TERM "sdg-resize-$ID" >"$WORK/killed"
-wait
+ended_with 0 "$loop"
 
 median() { sort -n "$WORK/$1" | sed -n 13p; }
 echo "sdg slice resize of a running container (medians of 25):"

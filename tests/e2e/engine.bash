@@ -47,18 +47,6 @@ engine_configured() {
     sed -i "s|/usr/bin/sdg-runtime|$WORK/sdg-runtime|" "$WORK/root/etc/$engine"/*
 }
 
-# wait_for DESCRIPTION COMMAND…: up to two minutes, which only a failure takes.
-wait_for() {
-    local what=$1
-    shift
-    for _ in $(seq 1200); do
-        "$@" >/dev/null 2>&1 && return 0
-        sleep 0.1
-    done
-    echo "waited in vain for $what" >&2
-    return 1
-}
-
 slices() { sdg slice list --json; }
 
 no_slice_is_left() { [ "$(slices | jq length)" -eq 0 ]; }

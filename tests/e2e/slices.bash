@@ -41,18 +41,6 @@ container() {
 
 engine() { podman_global "$SDG_RUNTIME" "$@"; }
 
-# wait_for DESCRIPTION COMMAND…: up to two minutes, which only a failure takes.
-wait_for() {
-    local what=$1
-    shift
-    for _ in $(seq 1200); do
-        "$@" && return 0
-        sleep 0.1
-    done
-    echo "waited in vain for $what" >&2
-    return 1
-}
-
 holds() { grep -q '"holding"' "$1"; }
 
 # What the devices saw since the test began.
