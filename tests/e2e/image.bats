@@ -53,7 +53,8 @@ teardown_file() {
     engine run --detach --name="sdg-agent-$ID" --network=host --pid=host --read-only --ulimit nofile=1024:1024 \
         --ulimit nproc=4096:4096 --volume "$STATE:/run/sdg" --volume "$WORK/config.toml:/etc/sdg/config.toml:ro" \
         --volume "$SDG_SYSROOT:/node:ro" sdg-agent --sysroot /node run
-    wait_for "the agent to serve" get "http://$address/metrics" >"$WORK/scrape" 2>/dev/null
+    wait_for "the agent to serve" get "http://$address/metrics"
+    get "http://$address/metrics" >"$WORK/scrape"
     grep -qx 'sdg_slice_memory_limit_bytes{.*} 21474836480' "$WORK/scrape"
     # Without their parent nobody calls the hooks that release a slice.
     pkill -9 -f "conmon .* -n sdg-image-$ID "
