@@ -39,5 +39,8 @@ wanted=$(cat "$0" "$wheels" | sha256sum)
 rm -f "$directory/made"
 make_root
 make_wheels
-[ -x "$directory/root/usr/bin/python$python" ] || { echo "applications.sh: the wheels are Python $python's, and Debian's Python in $directory/root is another" >&2; exit 1; }
+if [ ! -x "$directory/root/usr/bin/python$python" ]; then
+    echo "applications.sh: $directory/root has another Python than $python, for which the wheels are ($wheels)" >&2
+    exit 1
+fi
 echo "$wanted" >"$directory/made"

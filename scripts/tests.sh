@@ -37,6 +37,7 @@ make_suite() { job "root file system of Debian $1" 1200 "$suite" "$1" true; }
 # Debian does not package it; some seconds.
 make_tinygrad() { job tinygrad 600 python3 -m pip install --quiet --no-deps --no-compile --target "$TINYGRAD" tinygrad==0.14.0; }
 
+# llama.cpp, PyOpenCL and hip-python: half a gigabyte is fetched.
 make_applications() { job "applications" 1200 "$PROJECT/scripts/applications.sh" "$APPLICATIONS"; }
 
 # What the agent's image needs of the Debian that it begins with.
