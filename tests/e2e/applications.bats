@@ -48,8 +48,10 @@ every_queue_had() {
         and all($masks[]; .units == $units and .uncovered_xccs == [])'
 }
 
-# ended BYTES: the record of the slice of that size, which is over.
-ended() { sdg slice history --json | jq --argjson bytes "$1" '.[] | select(.gpus[0].memory_bytes == $bytes)'; }
+# ended BYTES FILTER: what is true of the record of the slice of that size, which is over.
+ended() {
+    [ "$(sdg slice history --json | jq --argjson bytes "$1" ".[] | select(.gpus[0].memory_bytes == \$bytes) | $2")" = true ]
+}
 
 # generates SLICE MODEL
 generates() {
@@ -81,13 +83,13 @@ generates() {
     [[ $output == *"offloaded 9/9 layers to GPU"*" MiB on device 0: cudaMalloc failed: out of memory"* ]]
     [[ $output == *"RuntimeError: Failed to create llama_context"* ]]
     device_gave_at_most $((768 * 1024 * 1024))
-    ended $((768 * 1024 * 1024)) | jq -e '.refused_allocations > 0'
+    ended $((768 * 1024 * 1024)) '.refused_allocations > 0'
 
     generates 3Gi large
     [ "$status" -eq 0 ]
     [[ $output == *"offloaded 9/9 layers to GPU"* ]]
     [ "$(step generated tokens)" -ge 1 ]
-    ended $((3 * GIB)) | jq -e '.refused_allocations == 0 and .peak_memory_bytes > 545 * 1048576'
+    ended $((3 * GIB)) '.refused_allocations == 0 and .peak_memory_bytes > 545 * 1048576'
     no_slice_is_left
 }
 
