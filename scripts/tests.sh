@@ -6,7 +6,7 @@
 # Files that are named run with the runtime SDG_RUNTIME (runc). Each file has a machine of its own, as far as tests can tell
 # (own-machine.sh), and a node of its own.
 set -euo pipefail
-export PROJECT SDG_BASE SDG_DIST SDG_PACKAGES SDG_ROOTFS SDG_RUNTIME SDG_SIM_LOG TINYGRAD ROCM
+export APPLICATIONS PROJECT SDG_BASE SDG_DIST SDG_PACKAGES SDG_ROOTFS SDG_RUNTIME SDG_SIM_LOG TINYGRAD ROCM
 PROJECT=$(cd "$(dirname "$0")/.." && pwd)
 SDG_DIST=$(cd "${1:?usage: tests.sh DIST here|matrix|FILE.bats…}" && pwd)
 what=${2:?usage: tests.sh DIST here|matrix|FILE.bats…}
@@ -18,6 +18,7 @@ sim=$SDG_DIST/usr/bin/sdg-sim
 
 work=$(mktemp -d /tmp/sdg-e2e.XXXXXX)
 TINYGRAD=$work/tinygrad
+APPLICATIONS=$cache/applications
 . "$PROJECT/scripts/side-by-side.bash"
 jobs_begin "$work"
 trap 'jobs_end; rm -rf "$work"' EXIT
@@ -35,6 +36,9 @@ make_suite() { job "root file system of Debian $1" 1200 "$suite" "$1" true; }
 
 # Debian does not package it; some seconds.
 make_tinygrad() { job tinygrad 600 python3 -m pip install --quiet --no-deps --no-compile --target "$TINYGRAD" tinygrad==0.14.0; }
+
+# llama.cpp, PyOpenCL and hip-python: half a gigabyte is fetched.
+make_applications() { job "applications" 1200 "$PROJECT/scripts/applications.sh" "$APPLICATIONS"; }
 
 # What the agent's image needs of the Debian that it begins with.
 make_base() {
@@ -125,6 +129,9 @@ run_matrix() {
         on_podman sim_podman.bats
     done
     use_rocm 7.2
+    for SDG_RUNTIME in crun runc; do
+        on_podman applications.bats
+    done
     on_podman image.bats
     run_file metrics.bats "Prometheus and Podman of Debian trixie" "$suite" trixie
     run_file rpm.bats "rpm of this machine"
@@ -166,6 +173,7 @@ if [ "$what" = matrix ]; then
     for debian in bookworm trixie sid; do make_suite "$debian"; done
     make_base
 fi
+case " $* " in *" matrix "* | *" applications.bats "*) make_applications ;; esac
 jobs_finish || { summary; exit 1; }
 
 use_rocm 7.2

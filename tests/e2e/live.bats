@@ -6,13 +6,6 @@ teardown() { slices_teardown; }
 
 GIB=$((1024 * 1024 * 1024))
 
-# The queues that live, each with the last mask that the device was told.
-live_masks() {
-    device_log | jq -sc '[.[] | select(.event == "queue_end") | [.pid, .queue]] as $gone
-        | [.[] | select(.event == "mask") | select([.pid, .queue] as $queue | $gone | index([$queue]) | not)]
-        | group_by([.pid, .queue]) | map(last)'
-}
-
 # every_queue_has UNITS: effective units, on every queue that lives.
 every_queue_has() {
     live_masks | jq -e --argjson units "$1" 'length > 0 and all(.[]; .effective_units == $units and .uncovered_xccs == [])' >/dev/null

@@ -46,6 +46,13 @@ holds() { grep -q '"holding"' "$1"; }
 # What the devices saw since the test began.
 device_log() { tail -n "+$((LOG_START + 1))" "$SDG_SIM_LOG"; }
 
+# The queues that live, each with the last mask that the device was told.
+live_masks() {
+    device_log | jq -sc '[.[] | select(.event == "queue_end") | [.pid, .queue]] as $gone
+        | [.[] | select(.event == "mask") | select([.pid, .queue] as $queue | $gone | index([$queue]) | not)]
+        | group_by([.pid, .queue]) | map(last)'
+}
+
 slices() { sdg slice list --json; }
 
 no_slice_is_left() { [ "$(slices | jq length)" -eq 0 ]; }
