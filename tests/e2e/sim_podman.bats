@@ -120,7 +120,7 @@ smi_shows() {
     smi_shows $((20 * 1024)) "${SLICE[@]}"
 }
 
-@test "tinygrad allocates and copies through its own driver, with the shim and without" {
+@test "tinygrad copies and runs kernels through its own driver, with the shim and without" {
     mapfile -t one < <(devices 1)
     run with_tinygrad "${one[@]}" python3 /sources/tiny.py
     passed
@@ -131,6 +131,9 @@ smi_shows() {
     passed
     same bytes "$(field copied bytes)" 3145733
     same blocks "$(field full blocks)" 2
+    [ "$(field kernels count)" -ge 2 ]
+    same dispatches "$(device_log | jq -s 'map(select(.event == "queue_end") | .work.dispatches) | add')" \
+        "$((2 * $(field kernels count)))"
     device_log | jq -se 'any(.[]; .event == "mask" and .units == 72)'
 }
 

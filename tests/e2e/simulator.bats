@@ -136,6 +136,23 @@ events() {
     [ "$(field full blocks)" -ge 20 ]
 }
 
+# Its commands are PM4 in an indirect buffer, to which a packet of AQL leads where a GPU has several XCCs, and the ring of a
+# PM4 queue where it has one.
+@test "tinygrad's kernels end, in each of its kinds of queues" {
+    local preset kind
+    while read -r preset kind; do
+        run sim_run --preset "$preset" -- python3 /sources/tiny.py
+        passed
+        [ "$(field kernels count)" -ge 2 ]
+        same "$preset, kernels" "$(events queue_end .work.dispatches | jq -s add)" "$(field kernels count)"
+        same "$preset, queues" "$(events queue .kind | sort | paste -sd' ')" "\"$kind\" \"sdma\""
+    done <<-'END'
+	mi300x compute-aql
+	mi308x-cpx compute-pm4
+	rx7900xtx compute-pm4
+	END
+}
+
 # wakes PID: how often the threads of a process have gone to sleep, and the clock ticks that they have run.
 wakes() {
     local sleeps
