@@ -114,6 +114,11 @@ timed() {
     local stopped
     stopped=$(slices | jq -r '.[0].id')
     engine kill --signal STOP sdg-stopped-$ID
+    local pid
+    pid=$(engine inspect --format '{{.State.Pid}}' sdg-stopped-$ID)
+    # A thread stops when it runs next, which takes its time on a busy machine.
+    still() { ! grep -h '^State:' "/proc/$pid"/task/*/status | grep -qv 'T (stopped)'; }
+    wait_for "the process to stop" still
     run sdg slice create --memory 1Gi --compute 500m
     engine kill --signal CONT sdg-stopped-$ID
     echo "$output"
