@@ -7,7 +7,7 @@ set -euo pipefail
 
 build=(ca-certificates gcc jq libc6-dev)
 demo=("${build[@]}" mmdebstrap podman runc)
-test=("${demo[@]}" bats busybox-static crun musl-tools procps python3-pip strace tmux)
+test=("${demo[@]}" bats busybox-static crun gdb musl-tools procps python3-pip strace tmux)
 matrix=("${test[@]}" bash-completion fish zsh)
 fuzz=("${build[@]}" g++)
 dist=("${build[@]}" lintian rpm rpmlint)

@@ -120,7 +120,7 @@ smi_shows() {
     smi_shows $((20 * 1024)) "${SLICE[@]}"
 }
 
-@test "tinygrad allocates and copies through its own driver, with the shim and without" {
+@test "tinygrad copies and runs kernels through its own driver, with the shim and without" {
     mapfile -t one < <(devices 1)
     run with_tinygrad "${one[@]}" python3 /sources/tiny.py
     passed
@@ -131,6 +131,9 @@ smi_shows() {
     passed
     same bytes "$(field copied bytes)" 3145733
     same blocks "$(field full blocks)" 2
+    [ "$(field kernels count)" -ge 2 ]
+    same dispatches "$(device_log | jq -s 'map(select(.event == "queue_end") | .work.dispatches) | add')" \
+        "$((2 * $(field kernels count)))"
     device_log | jq -se 'any(.[]; .event == "mask" and .units == 72)'
 }
 
@@ -140,4 +143,33 @@ smi_shows() {
     passed
     same bytes "$(field allocated bytes)" 1073741824
     same seen "$(device_log | jq -s '[.[] | select(.event == "alloc" and .size == 1073741824)] | length')" 1
+}
+
+# frozen PID: by the kernel's own account, in whichever cgroup version the freezer is.
+frozen() {
+    local path
+    path=$(sed -n 's/^[0-9]*:freezer://p' "/proc/$1/cgroup")
+    if [ -n "$path" ]; then
+        [ "$(cat "/sys/fs/cgroup/freezer$path/freezer.state")" = FROZEN ]
+    else
+        grep -qx 'frozen 1' "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$1/cgroup")/cgroup.events"
+    fi
+}
+
+@test "a container that waits for the GPU is paused; what the GPU does meanwhile is not lost" {
+    mapfile -t one < <(devices 1)
+    local name=sdg-paused-$ID out=$WORK/out run pid
+    container "${one[@]}" "--name=$name" /opt/sdg/raw-wait >"$out" &
+    run=$!
+    wait_for "the wait" grep -q waiting "$out"
+    pid=$(engine inspect --format '{{.State.Pid}}' "$name")
+    engine pause "$name"
+    frozen "$pid"
+    output=$(cat "$out")
+    release_gpu "$pid" "$(field waiting address)"
+    engine unpause "$name"
+    ended_with 0 "$run"
+    output=$(cat "$out")
+    same woken "$(field woken errno) $(field woken result) $(field woken value)" "0 0 0"
+    same again "$(field again result)" 1
 }

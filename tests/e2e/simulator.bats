@@ -136,6 +136,81 @@ events() {
     [ "$(field full blocks)" -ge 20 ]
 }
 
+# Its commands are PM4 in an indirect buffer, to which a packet of AQL leads where a GPU has several XCCs, and the ring of a
+# PM4 queue where it has one.
+@test "tinygrad's kernels end, in each of its kinds of queues" {
+    local preset kind
+    while read -r preset kind; do
+        run sim_run --preset "$preset" -- python3 /sources/tiny.py
+        passed
+        [ "$(field kernels count)" -ge 2 ]
+        same "$preset, kernels" "$(events queue_end .work.dispatches | jq -s add)" "$(field kernels count)"
+        same "$preset, queues" "$(events queue .kind | sort | paste -sd' ')" "\"$kind\" \"sdma\""
+    done <<-'END'
+	mi300x compute-aql
+	mi308x-cpx compute-pm4
+	rx7900xtx compute-pm4
+	END
+}
+
+# begin_wait: raw-wait in the background, as RUN; its process is PID. It waits for the GPU, which waits for the word at
+# ADDRESS of its memory.
+begin_wait() {
+    OUT=$BATS_TEST_TMPDIR/out
+    sim_run -- /programs/raw-wait >"$OUT" &
+    RUN=$!
+    for _ in $(seq 300); do
+        grep -q waiting "$OUT" && break
+        sleep 0.1
+    done
+    PID=$(pgrep -x raw-wait)
+    output=$(cat "$OUT")
+    ADDRESS=$(field waiting address)
+}
+
+# end_wait: the GPU goes on. The wait is over, with the event, which is taken once.
+end_wait() {
+    ! grep woken "$OUT" || return 1
+    release_gpu "$PID" "$ADDRESS"
+    ended_with 0 "$RUN"
+    output=$(cat "$OUT")
+    same woken "$(field woken errno) $(field woken result) $(field woken value)" "0 0 0"
+    same again "$(field again result)" 1
+}
+
+@test "a debugger attaches to a process that waits for the GPU, and the wait goes on" {
+    begin_wait
+    run gdb -batch -p "$PID" -ex 'print/x $rip'
+    passed
+    [[ $output == *'$1 = 0x'* ]]
+    [[ $output == *"detached"* ]]
+    end_wait
+}
+
+@test "a wait for the GPU is traced" {
+    begin_wait
+    strace -o "$BATS_TEST_TMPDIR/trace" -p "$PID" 2>"$BATS_TEST_TMPDIR/attached" &
+    local trace=$!
+    for _ in $(seq 300); do
+        grep -q attached "$BATS_TEST_TMPDIR/attached" && break
+        sleep 0.1
+    done
+    end_wait
+    ended_with 0 "$trace"
+    [ "$(grep -c 'WAIT_EVENTS.* = 0$' "$BATS_TEST_TMPDIR/trace")" -eq 2 ]
+}
+
+@test "a signal's handler runs while its process waits for the GPU" {
+    begin_wait
+    kill -USR1 "$PID"
+    for _ in $(seq 300); do
+        grep -q handled "$OUT" && break
+        sleep 0.1
+    done
+    end_wait
+    same handled "$(field woken handled)" 1
+}
+
 # wakes PID: how often the threads of a process have gone to sleep, and the clock ticks that they have run.
 wakes() {
     local sleeps

@@ -10,6 +10,7 @@
 pub mod aql;
 pub mod blit;
 pub mod load;
+pub mod pm4;
 pub mod run;
 pub mod sdma;
 
@@ -27,7 +28,7 @@ use crate::device::space::AddressSpace;
 
 /// Raises the interrupt that sets an event of a process.
 pub trait Interrupts: Send + Sync {
-    /// Sets event `event` of process `pid`.
+    /// Sets event `event` of process `pid`, or those that wrote to their slots, where it is none of them.
     fn raise(&self, pid: i32, event: u32);
 }
 
@@ -210,7 +211,7 @@ fn step(context: &Context, queue: &QueueRun, state: &mut RunState) -> Progress {
     let result = match queue.kind {
         Kind::Aql => aql::step(context, queue, state),
         Kind::Sdma(_) => sdma::step(context, queue, state),
-        Kind::Pm4 => Ok(Progress::Idle),
+        Kind::Pm4 => pm4::step(context, queue, state),
     };
     drop(turn);
     context.interrupt();

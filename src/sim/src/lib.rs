@@ -5,6 +5,7 @@
 //! becomes the command; [`supervisor`] answers the calls that the filter holds back, from the devices in [`device`],
 //! whose queues [`engine`] runs.
 
+mod block;
 mod bpf;
 pub mod cli;
 pub mod commands;

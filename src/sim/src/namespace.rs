@@ -6,7 +6,9 @@
 //! - /dev is an overlay over the machine's with the node's device nodes in its upper layer, on a tmpfs that exists in
 //!   this namespace only. The machine's /dev is left alone, and nothing is left behind.
 //!
-//! The namespace is a slave of the machine's and shared below, as container engines want it.
+//! The namespace is a slave of the machine's and shared below, as container engines want it, but for the node's
+//! directory: crun takes what it binds into a user namespace from here, so that what is then mounted over a shared mount
+//! there would appear here, and stay.
 
 use std::ffi::CString;
 use std::fs;
@@ -54,10 +56,11 @@ pub fn enter(sysroot: &Path) -> Result<(), NamespaceError> {
     let root = Path::new("/");
     unshare(CloneFlags::CLONE_NEWNS).map_err(failed("new mount namespace for", root))?;
     for flags in [MsFlags::MS_SLAVE, MsFlags::MS_SHARED] {
-        let flags = flags | MsFlags::MS_REC;
-        mount(None::<&str>, root, None::<&str>, flags, None::<&str>)
-            .map_err(failed("change the propagation of", root))?;
+        propagate(root, flags)?;
     }
+    // A mount of its own, so that it can be private.
+    let bind = MsFlags::MS_BIND;
+    mount(Some(sysroot), sysroot, None::<&str>, bind, None::<&str>).map_err(failed("bind", sysroot))?;
     let scratch = sysroot.join(SCRATCH);
     fs::create_dir_all(&scratch).map_err(failed("create", &scratch))?;
     mount(
@@ -81,7 +84,16 @@ pub fn enter(sysroot: &Path) -> Result<(), NamespaceError> {
     for (tree, path) in kept {
         put(&tree, &path)?;
     }
-    show_devices(sysroot, &scratch)
+    show_devices(sysroot, &scratch)?;
+    // At the end: what is attached to a shared mount becomes shared.
+    propagate(sysroot, MsFlags::MS_PRIVATE)
+}
+
+/// Changes how mounts and unmounts below `path` propagate.
+fn propagate(path: &Path, how: MsFlags) -> Result<(), NamespaceError> {
+    let flags = how | MsFlags::MS_REC;
+    mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
+        .map_err(failed("change the propagation of", path))
 }
 
 /// Copies of what stays of the machine's /sys.

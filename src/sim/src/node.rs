@@ -1,5 +1,6 @@
 //! Writes a preset's node: the parts of `/sys` and `/dev` that ROCm, DRM and container tools read.
 
+mod blocks;
 mod caches;
 mod drm;
 mod pci;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::block::Block;
+
 /// The presets that are built in, by name.
 const BUILT_IN: &[(&str, &str)] = &[
     ("mi300x", include_str!("../presets/mi300x.toml")),
@@ -185,7 +187,8 @@ pub struct Preset {
     pub l2_kib: u32,
     /// Infinity Cache; 0 for none.
     pub l3_kib: u32,
-    /// Blocks of the chip as `NAME HW_ID VERSION`; none where the chip's table of them is not in sysfs.
+    /// Instances of the chip's blocks as `NAME HW_ID VERSION BASE_ADDRESS…`, those of a kind in order; none where the
+    /// chip's table of them is not in sysfs.
     pub ip_versions: Vec<String>,
     /// Major number of /dev/kfd; 0 takes one that is free on this machine.
     pub kfd_major: u32,
@@ -301,6 +304,9 @@ impl Preset {
         }
         if self.kfd_major > 511 {
             return fault("kfd_major", "expected 0 (any that is free) to 511".into());
+        }
+        if let Some(line) = self.ip_versions.iter().find(|line| Block::parse(line).is_none()) {
+            return fault("ip_versions", format!("{line:?}: expected {}", Block::FORM));
         }
         if !self.compute_partitions.contains(&self.compute_partition) {
             let accepted = self.compute_partitions.join(", ");

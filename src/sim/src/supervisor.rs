@@ -6,12 +6,15 @@
 //!                                 ├→ fstat of one: a character device
 //!                                 └→ ioctl of one: Machine (device/), under its lock
 //! ```
+//! A signal interrupts a call that waits, and the caller begins it anew: what was served is served once ([`interrupted`]).
+//!
 //! One thread takes calls and sleeps in the listener itself, so that the kernel can hand the processor from the caller to
 //! it and back. The main thread sleeps in epoll: on the processes that have opened a device, on signals, on waits with a
 //! time limit and on the end of the tree. One thread of each process's engine runs its queues, and one answers
 //! `sdg-sim status`.
 
 mod files;
+mod interrupted;
 mod ioctls;
 mod nesting;
 
@@ -37,6 +40,7 @@ use crate::sys::{self, Answer, Call};
 use crate::sysmount::SysMounts;
 use crate::topology::Topology;
 use crate::tracee;
+use interrupted::Interrupted;
 use nesting::NestedFilters;
 
 /// What woke the main thread: nobody is left below the filter.
@@ -57,6 +61,7 @@ pub struct Supervisor {
     sys_mounts: SysMounts,
     topology: Topology,
     nested: Mutex<NestedFilters>,
+    interrupted: Mutex<Interrupted>,
     epoll: Epoll,
     new_deadline: EventFd,
     /// The processes of threads that are not their first.
@@ -78,17 +83,15 @@ impl Interrupter {
 impl Interrupts for Interrupter {
     fn raise(&self, pid: i32, event: u32) {
         if let Some(supervisor) = self.0.get().and_then(Weak::upgrade) {
+            let is_waiting = |call| sys::is_waiting(&supervisor.listener, call);
             let process = |machine: &mut Machine| {
                 machine
                     .processes
                     .get_mut(&pid)
-                    .map(|process| process.events.signal(event))
+                    .map(|process| process.events.interrupt(event, is_waiting))
             };
             let completed = process(&mut supervisor.machine());
-            completed
-                .unwrap_or_default()
-                .iter()
-                .for_each(|completion| supervisor.finish(completion));
+            supervisor.finish(completed.unwrap_or_default());
         }
     }
 }
@@ -123,6 +126,7 @@ impl Supervisor {
             sys_mounts,
             topology,
             nested: Mutex::default(),
+            interrupted: Mutex::default(),
             epoll,
             new_deadline,
             threads: Mutex::default(),
@@ -159,7 +163,7 @@ impl Supervisor {
             };
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 let over = self.machine().expire(Instant::now());
-                over.iter().for_each(|completion| self.finish(completion));
+                self.finish(over);
             }
             for event in &events[..count] {
                 match event.data() {
@@ -205,9 +209,11 @@ impl Supervisor {
     }
 
     fn take_call(&self, call: &Call) {
+        if self.is_answered_again(call) {
+            return;
+        }
         if let Some(answer) = self.handle(call) {
-            // The caller may have died meanwhile.
-            let _gone = sys::answer(&self.listener, call.id, answer);
+            self.reply(call, answer);
         }
     }
 
@@ -281,15 +287,29 @@ impl Supervisor {
         Some(pid)
     }
 
-    /// Ends a wait: writes its results, then answers the call.
-    fn finish(&self, completion: &Completion) {
+    /// Ends waits: writes their results, then answers the calls. What those have taken that were interrupted goes to others.
+    fn finish(&self, mut over: Vec<Completion>) {
+        while let Some(completion) = over.pop() {
+            if !self.has_finished(&completion)
+                && let Some(pid) = self.process_of(completion.tid)
+                && let Some(process) = self.machine().processes.get_mut(&pid)
+            {
+                over.extend(process.events.take_back(&completion));
+            }
+        }
+    }
+
+    /// Ends a wait; no where it was interrupted.
+    fn has_finished(&self, completion: &Completion) -> bool {
+        if !sys::is_waiting(&self.listener, completion.call_id) {
+            return false;
+        }
         let written = completion
             .writes
             .iter()
             .try_for_each(|(address, bytes)| tracee::write_memory(completion.tid, *address, bytes));
         let answer = written.map_or(Answer::Error(libc::EFAULT), |()| Answer::Value(0));
-        // The waiting thread may be gone.
-        let _gone = sys::answer(&self.listener, completion.call_id, answer);
+        sys::answer(&self.listener, completion.call_id, answer).is_ok()
     }
 }
 

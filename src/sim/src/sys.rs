@@ -8,7 +8,7 @@ use std::ptr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use sdg_notify::{Answer, Call, answer, pidfd, receive, wake_synchronously};
+pub use sdg_notify::{Answer, Call, answer, is_waiting, pidfd, receive, wake_synchronously};
 
 use crate::filter::Instruction;
 
@@ -16,16 +16,11 @@ use crate::filter::Instruction;
 const NOTIF_ADDFD: libc::c_ulong = 0x4018_2103;
 
 /// Installs the filter for the calling thread and what it starts. Returns the listener.
+///
+/// Without `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: a signal, a freezer and a debugger interrupt a call that waits for its
+/// answer, as they do with a wait in the driver. What becomes of such a call: [`crate::supervisor`].
 pub fn install_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    let killable = flags | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-    seccomp(program, killable).or_else(|error| match error.raw_os_error() {
-        Some(libc::EINVAL) => seccomp(program, flags),
-        _ => Err(error),
-    })
-}
-
-fn seccomp(program: &[Instruction], flags: libc::c_ulong) -> io::Result<OwnedFd> {
     let filter: Vec<libc::sock_filter> = program
         .iter()
         .map(|i| libc::sock_filter {

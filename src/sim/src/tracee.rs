@@ -48,6 +48,11 @@ impl<'a> Caller<'a> {
         Self { call, pid, listener }
     }
 
+    /// Whether a call of any thread still waits for its answer.
+    pub fn waits(&self, call_id: u64) -> bool {
+        sys::is_waiting(self.listener, call_id)
+    }
+
     /// Reads `length` bytes of the caller's memory.
     pub fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, Refusal> {
         let mut buffer = vec![0; length];

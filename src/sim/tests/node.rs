@@ -133,6 +133,71 @@ fn a_whole_mi300x_has_the_known_figures() {
     );
 }
 
+/// Every file that the kernel's `ip_hw_attr` lists, in its formats: `%d`, and `0x%08X` for each address.
+#[test]
+fn a_chip_s_blocks_read_as_the_kernel_writes_them() {
+    for (name, tables) in [("mi300x", 1), ("mi308x-cpx", 1), ("rx7900xtx", 1), ("mi210-4", 0)] {
+        let node = build(name, &[]);
+        let cards = node.entries("sys/bus/pci/devices").into_iter();
+        let dies: Vec<String> = cards
+            .map(|card| format!("sys/bus/pci/devices/{card}/ip_discovery/die/0"))
+            .filter(|die| node.root.join(die).exists())
+            .collect();
+        assert_eq!(dies.len(), tables, "{name}");
+        for die in dies {
+            let mut instances = 0;
+            let numbers: Vec<u32> = node
+                .entries(&die)
+                .iter()
+                .filter_map(|kind| kind.parse().ok())
+                .collect();
+            for kind in &numbers {
+                for number in node.entries(&format!("{die}/{kind}")) {
+                    let directory = format!("{die}/{kind}/{number}");
+                    let read = |file: &str| node.read(&format!("{directory}/{file}"));
+                    assert_eq!(
+                        (read("hw_id"), read("num_instance")),
+                        (format!("{kind}\n"), format!("{number}\n"))
+                    );
+                    for part in ["major", "minor", "revision"] {
+                        read(part).trim_end().parse::<u8>().unwrap();
+                    }
+                    let addresses = read("base_addr");
+                    assert_eq!(
+                        read("num_base_addresses"),
+                        format!("{}\n", addresses.lines().count())
+                    );
+                    for line in addresses.lines() {
+                        let address = u32::from_str_radix(line.strip_prefix("0x").unwrap(), 16).unwrap();
+                        assert_eq!(line, format!("0x{address:08X}"), "{directory}");
+                    }
+                    instances += 1;
+                }
+            }
+            assert_eq!(node.read(&format!("{die}/num_ips")), format!("{instances}\n"));
+            assert_eq!(node.read(&format!("{die}/GC/0/hw_id")), "11\n", "by its name");
+        }
+    }
+    let harvested = |preset: &str, kind: &str| {
+        let node = build(preset, &[]);
+        let card = node.entries("sys/bus/pci/devices").pop_first().unwrap();
+        let kind = format!("sys/bus/pci/devices/{card}/ip_discovery/die/0/{kind}");
+        let states = node.entries(&kind).into_iter();
+        states
+            .map(|number| node.read(&format!("{kind}/{number}/harvest")))
+            .filter(|state| state == "0x1\n")
+            .count()
+    };
+    assert_eq!((harvested("mi300x", "GC"), harvested("mi300x", "SDMA0")), (0, 0));
+    assert_eq!(
+        (harvested("mi308x-cpx", "GC"), harvested("mi308x-cpx", "SDMA0")),
+        (4, 8)
+    );
+    let card = build("rx7900xtx", &[]);
+    let addresses = card.read("sys/class/drm/renderD128/device/ip_discovery/die/0/GC/0/base_addr");
+    assert_eq!(addresses, "0x00001260\n0x0000A000\n0x0001C000\n0x02402C00\n");
+}
+
 #[test]
 fn what_a_node_counts_is_there() {
     for name in Preset::names() {

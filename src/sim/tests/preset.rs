@@ -57,6 +57,10 @@ fn a_bad_change_says_what_would_do_and_leaves_the_preset_alone() {
             "--set compute_partition=TPX: this GPU has: SPX, DPX, QPX, CPX",
         ),
         ("xcp_spelling=dash", "--set xcp_spelling=dash: "),
+        (
+            "ip_versions=[\"GC 11 9.4\"]",
+            "--set ip_versions=[\"GC 11 9.4\"]: \"GC 11 9.4\": expected \"NAME HW_ID MAJOR.MINOR.REVISION ADDRESS…\" for each block",
+        ),
         ("speed=9", "--set speed: no such key; accepted: active_cus, "),
         ("gpus=1\nxcc=2", "--set gpus=1\nxcc=2: expected a whole number"),
     ] {

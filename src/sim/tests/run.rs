@@ -130,6 +130,22 @@ fn a_static_program_meets_the_kernels_rules() {
 }
 
 #[test]
+fn a_call_that_signals_interrupt_is_served_once() {
+    if !can_run() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let program = compile("storm", directory.path());
+    let log = directory.path().join("log");
+    let output = simulate(&["--log", log.to_str().unwrap()], &[program.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "failed 0\nstormy\n");
+    let events = fs::read_to_string(&log).unwrap();
+    let count = |name: &str| events.matches(&format!("\"event\":\"{name}\"")).count();
+    assert_eq!((count("alloc"), count("free"), count("refused")), (1000, 1000, 0));
+}
+
+#[test]
 fn the_command_sees_the_node_and_the_machine_does_not() {
     if !can_run() {
         return;

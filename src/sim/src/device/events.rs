@@ -2,13 +2,19 @@
 //!
 //! A wait is never served by blocking: it is kept as a [`Waiter`] until an event, its time limit or the end of the
 //! process completes it, and its answer is sent then.
+//!
+//! A signal, a freezer or a debugger interrupts a wait, of which nothing tells. Its thread comes again, as the kernel
+//! restarts the call, and goes on where it was. What an interrupted wait has taken of events that reset themselves is
+//! given back, as by the kernel's `free_waiters()`: before another event is set, and when the answer finds nobody.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use super::args::Args;
+use super::memory::Buffer;
 use super::process::Process;
 use super::{Refusal, refuse};
 use crate::tracee::Caller;
@@ -31,6 +37,8 @@ const WAIT_COMPLETE: u32 = 0;
 const WAIT_TIMEOUT: u32 = 1;
 /// Offset of `wait_result` in the argument of WAIT_EVENTS.
 const WAIT_RESULT: usize = 20;
+/// `UNSIGNALED_EVENT_SLOT`.
+const UNSIGNALED: [u8; 8] = [0xff; 8];
 /// The time limit that means none.
 const FOREVER: u32 = u32::MAX;
 
@@ -59,6 +67,8 @@ pub struct Waiter {
     tid: i32,
     argument: u64,
     all: bool,
+    /// In milliseconds, as the caller gave it.
+    timeout: u32,
     deadline: Option<Instant>,
     awaited: Vec<Awaited>,
 }
@@ -72,6 +82,8 @@ pub struct Completion {
     pub tid: i32,
     /// Addresses and bytes.
     pub writes: Vec<(u64, Vec<u8>)>,
+    /// The events that the wait has reset.
+    taken: Vec<u32>,
 }
 
 /// A process's events.
@@ -79,7 +91,8 @@ pub struct Completion {
 pub struct Events {
     events: BTreeMap<u32, Event>,
     waiters: Vec<Waiter>,
-    has_page: bool,
+    /// The signal events' slots, 64 bits each.
+    page: Option<Arc<Buffer>>,
 }
 
 impl Events {
@@ -107,16 +120,69 @@ impl Events {
         Ok(id)
     }
 
-    /// Sets an event, as the device does by its interrupt. Returns the waits that this completes.
-    pub fn signal(&mut self, id: u32) -> Vec<Completion> {
-        if let Some(event) = self.events.get_mut(&id) {
-            event.age += 1;
-            event.signaled = true;
-            for waiter in &mut self.waiters {
-                waiter.notice(id, event);
+    /// Sets an event, as the device does by its interrupt. Returns the waits that this completes, of those that
+    /// `is_waiting` says of that they were not interrupted.
+    pub fn signal(&mut self, id: u32, is_waiting: impl Fn(u64) -> bool) -> Vec<Completion> {
+        let interrupted: Vec<Waiter> = self
+            .waiters
+            .extract_if(.., |waiter| !is_waiting(waiter.call_id))
+            .collect();
+        for waiter in interrupted {
+            self.set_all(&self.taken_by(&waiter));
+        }
+        self.set_all(&[id]);
+        self.take_complete()
+    }
+
+    /// The device's interrupt: sets event `id` if its slot was written to, else all whose slots were
+    /// (`kfd_signal_event_interrupt()`). Returns the waits that this completes.
+    pub fn interrupt(&mut self, id: u32, is_waiting: impl Fn(u64) -> bool) -> Vec<Completion> {
+        let Some(page) = self.page.clone() else {
+            return self.signal(id, is_waiting);
+        };
+        let was_written = |id: u32| {
+            let mut slot = UNSIGNALED;
+            let read = page.read(u64::from(id) * 8, &mut slot);
+            read.is_ok() && slot != UNSIGNALED
+        };
+        let all = || self.events.keys().copied().filter(|id| *id < SIGNAL_LIMIT);
+        let written: Vec<u32> = match id {
+            1..SIGNAL_LIMIT if was_written(id) => vec![id],
+            _ => all().filter(|id| was_written(*id)).collect(),
+        };
+        let mut over = Vec::new();
+        for id in written {
+            // What the device reads of it again does not matter: it is reset before the event is set.
+            let _gone = page.write(u64::from(id) * 8, &UNSIGNALED);
+            over.extend(self.signal(id, &is_waiting));
+        }
+        over
+    }
+
+    /// Gives back what a wait has taken whose answer found nobody. Returns the waits that this completes.
+    pub fn take_back(&mut self, unanswered: &Completion) -> Vec<Completion> {
+        self.set_all(&unanswered.taken);
+        self.take_complete()
+    }
+
+    /// `set_event()` of the kernel's.
+    fn set_all(&mut self, ids: &[u32]) {
+        for id in ids {
+            if let Some(event) = self.events.get_mut(id) {
+                event.age += 1;
+                event.signaled = true;
+                for waiter in &mut self.waiters {
+                    waiter.notice(*id, event);
+                }
             }
         }
-        self.take_complete()
+    }
+
+    /// The events that a wait has reset.
+    fn taken_by(&self, waiter: &Waiter) -> Vec<u32> {
+        let taken = waiter.awaited.iter().filter(|awaited| awaited.done);
+        let resets_itself = |id: &u32| self.events.get(id).is_some_and(|event| event.auto_reset);
+        taken.map(|awaited| awaited.event).filter(resets_itself).collect()
     }
 
     /// The waits whose time is up.
@@ -135,8 +201,15 @@ impl Events {
         self.waiters.iter().filter_map(|waiter| waiter.deadline).min()
     }
 
-    /// Begins a wait; the completion where there is nothing to wait for.
-    fn wait(&mut self, mut waiter: Waiter) -> Result<Option<Completion>, Refusal> {
+    /// Begins a wait, or goes on with the one of that thread that was interrupted. Returns the waits that are over.
+    fn wait(&mut self, mut waiter: Waiter) -> Result<Vec<Completion>, Refusal> {
+        let own = self.waiters.iter().position(|other| other.tid == waiter.tid);
+        if let Some(interrupted) = own.map(|place| self.waiters.remove(place)) {
+            if (interrupted.argument, interrupted.timeout) == (waiter.argument, waiter.timeout) {
+                waiter.deadline = interrupted.deadline;
+            }
+            self.set_all(&self.taken_by(&interrupted));
+        }
         for awaited in &mut waiter.awaited {
             let event = self.events.get_mut(&awaited.event);
             let event = event.ok_or_else(|| refuse(Errno::EINVAL, format!("no event {}", awaited.event)))?;
@@ -146,14 +219,17 @@ impl Events {
                 event.signaled = false;
             }
         }
+        let is_over = waiter.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let mut over = Vec::new();
         if waiter.is_complete() {
-            return Ok(Some(self.complete(&waiter, WAIT_COMPLETE)));
+            over.push(self.complete(&waiter, WAIT_COMPLETE));
+        } else if is_over {
+            over.push(self.complete(&waiter, WAIT_TIMEOUT));
+        } else {
+            self.waiters.push(waiter);
         }
-        if waiter.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Ok(Some(self.complete(&waiter, WAIT_TIMEOUT)));
-        }
-        self.waiters.push(waiter);
-        Ok(None)
+        over.extend(self.take_complete());
+        Ok(over)
     }
 
     fn take_complete(&mut self) -> Vec<Completion> {
@@ -180,6 +256,7 @@ impl Events {
             call_id: waiter.call_id,
             tid: waiter.tid,
             writes,
+            taken: self.taken_by(waiter),
         }
     }
 
@@ -235,35 +312,34 @@ impl Process {
     }
 
     fn set_event_page(&mut self, handle: u64) -> Result<(), Refusal> {
-        if self.events.has_page {
+        if self.events.page.is_some() {
             return Err(refuse(Errno::EINVAL, "the page of events is set already"));
         }
         let buffer = self
             .buffer(handle)
             .ok_or_else(|| refuse(Errno::EINVAL, "no such page of events"))?;
-        let unsignaled = vec![0xff; buffer.buffer.size.min(u64::from(SIGNAL_LIMIT) * 8) as usize];
-        buffer
-            .buffer
-            .write(0, &unsignaled)
+        let page = Arc::clone(&buffer.buffer);
+        let unsignaled = vec![0xff; page.size.min(u64::from(SIGNAL_LIMIT) * 8) as usize];
+        page.write(0, &unsignaled)
             .map_err(|e| refuse(Errno::EINVAL, format!("page of events: {e}")))?;
-        self.events.has_page = true;
+        self.events.page = Some(page);
         Ok(())
     }
 
     /// DESTROY_EVENT. Who waits for the event is woken.
-    pub fn destroy_event(&mut self, id: u32) -> Result<Vec<Completion>, Refusal> {
+    pub fn destroy_event(&mut self, caller: &Caller<'_>, id: u32) -> Result<Vec<Completion>, Refusal> {
         if !self.events.events.contains_key(&id) {
             return Err(refuse(Errno::EINVAL, format!("no event {id}")));
         }
-        let woken = self.events.signal(id);
+        let woken = self.events.signal(id, |call| caller.waits(call));
         self.events.events.remove(&id);
         Ok(woken)
     }
 
     /// SET_EVENT.
-    pub fn set_event(&mut self, id: u32) -> Result<Vec<Completion>, Refusal> {
+    pub fn set_event(&mut self, caller: &Caller<'_>, id: u32) -> Result<Vec<Completion>, Refusal> {
         self.events.settable(id)?;
-        Ok(self.events.signal(id))
+        Ok(self.events.signal(id, |call| caller.waits(call)))
     }
 
     /// RESET_EVENT.
@@ -272,8 +348,8 @@ impl Process {
         Ok(())
     }
 
-    /// WAIT_EVENTS: the completion where the wait is over at once.
-    pub fn wait_events(&mut self, caller: &Caller<'_>, args: &Args) -> Result<Option<Completion>, Refusal> {
+    /// WAIT_EVENTS. Returns the waits that are over: this one, where it was so at once.
+    pub fn wait_events(&mut self, caller: &Caller<'_>, args: &Args) -> Result<Vec<Completion>, Refusal> {
         // What a queue is to do may have been rung for just now.
         if let Some(engine) = &self.engine {
             engine.look();
@@ -305,6 +381,7 @@ impl Process {
             tid: caller.call.tid,
             argument: caller.call.args[2],
             all: args.u32(12) != 0 && count > 0,
+            timeout,
             deadline,
             awaited: awaited.collect(),
         };
@@ -328,9 +405,23 @@ mod tests {
             tid: 1,
             argument: 0x1000,
             all,
+            timeout: FOREVER,
             deadline: None,
             awaited: awaited.collect(),
         }
+    }
+
+    /// The same as another thread's.
+    fn of_thread(tid: i32, waiter: Waiter) -> Waiter {
+        Waiter {
+            tid,
+            call_id: tid as u64,
+            ..waiter
+        }
+    }
+
+    fn signal(events: &mut Events, id: u32) -> Vec<Completion> {
+        events.signal(id, |_| true)
     }
 
     fn result(completion: &Completion) -> u8 {
@@ -344,35 +435,35 @@ mod tests {
             events.create(KIND_SIGNAL, true).unwrap(),
             events.create(KIND_SIGNAL, true).unwrap(),
         ];
-        assert_eq!(events.wait(waiter(&ids, true, 0)).unwrap(), None);
-        assert_eq!(events.signal(ids[0]), []);
+        assert_eq!(events.wait(waiter(&ids, true, 0)).unwrap(), []);
+        assert_eq!(signal(&mut events, ids[0]), []);
         assert_eq!(
-            events.wait(waiter(&ids[..1], false, 0)).unwrap(),
-            None,
+            events.wait(of_thread(2, waiter(&ids[..1], false, 0))).unwrap(),
+            [],
             "auto-reset"
         );
-        assert_eq!(events.signal(ids[1]).len(), 1);
-        assert_eq!(events.signal(ids[0]).len(), 1);
+        assert_eq!(signal(&mut events, ids[1]).len(), 1);
+        assert_eq!(signal(&mut events, ids[0]).len(), 1);
     }
 
     #[test]
     fn a_set_event_completes_a_wait_at_once_and_once() {
         let mut events = Events::default();
         let id = events.create(KIND_SIGNAL, true).unwrap();
-        events.signal(id);
-        let done = events.wait(waiter(&[id], false, 0)).unwrap().unwrap();
-        assert_eq!(result(&done), WAIT_COMPLETE as u8);
-        assert_eq!(events.wait(waiter(&[id], false, 0)).unwrap(), None);
+        signal(&mut events, id);
+        let done = events.wait(waiter(&[id], false, 0)).unwrap();
+        assert_eq!(result(&done[0]), WAIT_COMPLETE as u8);
+        assert_eq!(events.wait(waiter(&[id], false, 0)).unwrap(), []);
     }
 
     #[test]
     fn a_caller_that_knows_an_older_age_does_not_wait() {
         let mut events = Events::default();
         let id = events.create(KIND_SIGNAL, true).unwrap();
-        assert_eq!(events.wait(waiter(&[id], false, 1)).unwrap(), None);
-        let done = events.signal(id);
+        assert_eq!(events.wait(waiter(&[id], false, 1)).unwrap(), []);
+        let done = signal(&mut events, id);
         assert_eq!(done[0].writes[0], (0x100, 2u64.to_le_bytes().to_vec()));
-        assert!(events.wait(waiter(&[id], false, 1)).unwrap().is_some());
+        assert_eq!(events.wait(waiter(&[id], false, 1)).unwrap().len(), 1);
     }
 
     #[test]
@@ -384,10 +475,56 @@ mod tests {
             deadline: Some(now + Duration::from_secs(60)),
             ..waiter(&[id], false, 0)
         };
-        assert_eq!(events.wait(limited).unwrap(), None);
+        assert_eq!(events.wait(limited).unwrap(), []);
         assert_eq!(events.expire(now), []);
         let over = events.expire(now + Duration::from_secs(61));
         assert_eq!(result(&over[0]), WAIT_TIMEOUT as u8);
         assert!(events.wait(waiter(&[id + 1], false, 0)).is_err());
+    }
+
+    #[test]
+    fn an_interrupted_wait_goes_on_with_its_time_and_loses_no_event() {
+        let mut events = Events::default();
+        let ids = [(); 2].map(|()| events.create(KIND_SIGNAL, true).unwrap());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let limited = Waiter {
+            timeout: 60_000,
+            deadline: Some(deadline),
+            ..waiter(&ids, true, 0)
+        };
+        assert_eq!(events.wait(limited).unwrap(), []);
+        assert_eq!(signal(&mut events, ids[0]), []);
+        let again = Waiter {
+            call_id: 8,
+            timeout: 60_000,
+            deadline: Some(deadline + Duration::from_secs(60)),
+            ..waiter(&ids, true, 0)
+        };
+        assert_eq!(events.wait(again).unwrap(), []);
+        assert_eq!(events.next_deadline(), Some(deadline));
+        let done = signal(&mut events, ids[1]);
+        assert_eq!((done.len(), done[0].call_id), (1, 8));
+    }
+
+    #[test]
+    fn an_event_that_comes_while_nobody_waits_is_kept() {
+        let mut events = Events::default();
+        let id = events.create(KIND_SIGNAL, true).unwrap();
+        assert_eq!(events.wait(waiter(&[id], false, 0)).unwrap(), []);
+        assert_eq!(events.signal(id, |_| false), [], "interrupted");
+        assert_eq!(events.wait(waiter(&[id], false, 0)).unwrap().len(), 1);
+        assert_eq!(events.wait(waiter(&[id], false, 0)).unwrap(), [], "taken once");
+    }
+
+    #[test]
+    fn what_an_unanswered_wait_has_taken_goes_to_the_next() {
+        let mut events = Events::default();
+        let id = events.create(KIND_SIGNAL, true).unwrap();
+        signal(&mut events, id);
+        let unanswered = events.wait(waiter(&[id], false, 0)).unwrap();
+        let other = of_thread(2, waiter(&[id], false, 0));
+        assert_eq!(events.wait(other).unwrap(), []);
+        let over = events.take_back(&unanswered[0]);
+        assert_eq!((over.len(), over[0].tid), (1, 2));
     }
 }

@@ -99,13 +99,12 @@ impl Machine {
         let event = args.u32(0);
         let completed = match number {
             nr::CREATE_EVENT => process.create_event(args).map(|()| Vec::new())?,
-            nr::DESTROY_EVENT => process.destroy_event(event)?,
-            nr::SET_EVENT => process.set_event(event)?,
+            nr::DESTROY_EVENT => process.destroy_event(caller, event)?,
+            nr::SET_EVENT => process.set_event(caller, event)?,
             nr::RESET_EVENT => process.reset_event(event).map(|()| Vec::new())?,
             _ => {
-                let completed = process.wait_events(caller, args)?;
                 return Ok(Outcome {
-                    completed: completed.into_iter().collect(),
+                    completed: process.wait_events(caller, args)?,
                     waits: true,
                 });
             }

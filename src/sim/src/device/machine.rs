@@ -174,6 +174,9 @@ impl Machine {
         if let Some(engine) = process.engine.take() {
             engine.stop();
         }
+        for (id, queue) in &process.queues {
+            self.log_end(pid, *id, queue);
+        }
         let held: u64 = (0..self.gpus.len()).map(|gpu| process.vram_on(gpu)).sum();
         self.log.write(
             "end",

@@ -97,11 +97,16 @@ impl Machine {
         let queue = queue.ok_or_else(|| refuse(Errno::EINVAL, format!("no queue {queue_id}")))?;
         queue.run.end();
         self.write_queues(caller.pid);
+        self.log_end(caller.pid, queue_id, &queue);
+        Ok(())
+    }
+
+    /// Logs what a queue that is gone came to.
+    pub fn log_end(&self, pid: i32, id: u32, queue: &Queue) {
         self.log.write("queue_end", || {
-            json!({"pid": caller.pid, "queue": queue_id, "effective_units": queue.reach.effective_units(),
+            json!({"pid": pid, "queue": id, "effective_units": queue.reach.effective_units(),
                    "work": queue.run.work()})
         });
-        Ok(())
     }
 
     /// UPDATE_QUEUE. The mask stays.

@@ -2,13 +2,14 @@
 //! section 2.9; ROCr's `hsa.h`, `amd_hsa_signal.h` and `hsa_ven_amd_aqlprofile`/`hsa_ext_amd.h` for AMD's own packets.
 //!
 //! Packets complete in the order of the ring. A kernel dispatch runs no code: it takes the time of
-//! [`super::load`] and then completes; fills and copies that HIP itself dispatches are done ([`super::blit`]). A packet of PM4 instructions completes at once.
+//! [`super::load`] and then completes; fills and copies that HIP itself dispatches are done ([`super::blit`]). A packet that leads to PM4
+//! packets completes after them ([`super::pm4`]).
 
 use std::io;
 use std::time::Instant;
 
 use super::run::{Progress, QueueRun, RunState};
-use super::{Context, blit, gpu_clock};
+use super::{Context, blit, gpu_clock, pm4};
 
 /// Bytes of a packet.
 const PACKET: u64 = 64;
@@ -18,7 +19,8 @@ const INVALID: u8 = 1;
 const DISPATCH: u8 = 2;
 const BARRIER_AND: u8 = 3;
 const BARRIER_OR: u8 = 5;
-/// `HSA_AMD_PACKET_TYPE_BARRIER_VALUE`, third byte of a vendor's packet.
+/// Third byte of a vendor's packet: `AMD_AQL_FORMAT_PM4_IB` and `HSA_AMD_PACKET_TYPE_BARRIER_VALUE`.
+const PM4_BUFFER: u8 = 1;
 const BARRIER_VALUE: u8 = 2;
 /// Offsets of the kernel's descriptor and of its arguments, in a dispatch.
 const KERNEL_OBJECT: usize = 32;
@@ -73,6 +75,16 @@ pub fn step(context: &Context, queue: &QueueRun, state: &mut RunState) -> io::Re
     let ring = queue.ring();
     let address = ring.base + state.read * PACKET % ring.size;
     let packet = Packet(context.read(address)?);
+    if packet.kind() == VENDOR && packet.0[2] == PM4_BUFFER {
+        if !state.entered {
+            state.commands.enter(&[4, 8, 12, 16].map(|at| packet.u32(at)));
+            state.entered = true;
+        }
+        if let Some(progress) = pm4::step_buffer(context, queue, state)? {
+            return Ok(progress);
+        }
+        state.entered = false;
+    }
     let ready = match packet.kind() {
         INVALID => false,
         BARRIER_AND => all_zero(context, &packet)?,

@@ -8,6 +8,7 @@ use sdg_abi::kfd::queue_type;
 use serde::Serialize;
 
 use super::load::GpuLoad;
+use super::pm4::Commands;
 use crate::sys::SharedWords;
 
 /// A doorbell that was never rung: no index reaches it.
@@ -16,7 +17,7 @@ const SILENT: u64 = u64::MAX;
 /// What a queue takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Compute by PM4 packets. Not executed.
+    /// Compute by PM4 packets.
     Pm4,
     /// Compute by AQL packets.
     Aql,
@@ -104,10 +105,14 @@ pub struct QueueRun {
 /// How far the engine is; its own.
 #[derive(Debug, Default)]
 pub struct RunState {
-    /// The read index: packets of AQL, bytes of SDMA.
+    /// The read index: packets of AQL, bytes of SDMA, words of PM4.
     pub read: u64,
     /// The dispatch that runs: when it ends, and the GPU's clock when it began.
     pub running: Option<(Instant, u64)>,
+    /// The indirect buffers of PM4 packets that it is in.
+    pub commands: Commands,
+    /// It has been in the indirect buffer of the AQL packet at hand.
+    pub entered: bool,
     /// The queue stopped at a packet that made no sense.
     pub faulted: bool,
 }

@@ -1,5 +1,6 @@
 //! The GPUs' PCI and platform devices, their driver, and their monitoring files.
 
+use super::blocks;
 use super::tree::Tree;
 use crate::gpu::{Gpu, gpus};
 use crate::preset::{Preset, XcpSpelling};
@@ -43,7 +44,7 @@ pub(super) fn plan(preset: &Preset, tree: &mut Tree) {
         tree.link(format!("sys/bus/pci/devices/{name}"), &dir);
         tree.link(format!("{DRIVER}/{name}"), &dir);
         plan_identity(preset, &gpu, tree);
-        plan_blocks(preset, &gpu, tree);
+        blocks::plan(preset, &dir, tree);
         plan_memory(preset, &gpu, tree);
         plan_monitoring(preset, &gpu, tree);
     }
@@ -118,25 +119,6 @@ fn plan_identity(preset: &Preset, gpu: &Gpu, tree: &mut Tree) {
         ),
     );
     tree.file(format!("{dir}/config"), config_space(preset));
-}
-
-/// The blocks that the chip is made of (Linux, amdgpu_discovery.c: "ip_discovery").
-fn plan_blocks(preset: &Preset, gpu: &Gpu, tree: &mut Tree) {
-    let die = format!("{}/ip_discovery/die/0", card_dir(gpu));
-    for block in &preset.ip_versions {
-        let mut words = block.split_whitespace();
-        let (Some(name), Some(id), Some(version)) = (words.next(), words.next(), words.next()) else {
-            continue;
-        };
-        tree.link(format!("{die}/{name}"), &format!("{die}/{id}"));
-        let instance = format!("{die}/{id}/0");
-        for (file, part) in ["major", "minor", "revision"].into_iter().zip(version.split('.')) {
-            tree.value(format!("{instance}/{file}"), part);
-        }
-        tree.value(format!("{instance}/hw_id"), id);
-        tree.value(format!("{instance}/num_instance"), 0);
-        tree.value(format!("{instance}/harvest"), "0x0");
-    }
 }
 
 /// The head of the PCI configuration space: what libdrm and libpciaccess read of it.

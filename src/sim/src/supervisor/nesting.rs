@@ -94,6 +94,10 @@ impl Supervisor {
     fn carry_out(&self, deed: Deed) -> Answer {
         let (call, answer) = match deed {
             Deed::Done(answer) => return answer,
+            // A call that was interrupted comes again, and is judged again.
+            Deed::Answered(call, _) if !sys::is_waiting(&self.listener, call.id) => {
+                return Answer::Error(libc::ENOENT);
+            }
             Deed::Answered(call, Answer::Continue) => (call, self.ioctl(&call)),
             Deed::Answered(call, answer) => (call, Some(answer)),
         };
