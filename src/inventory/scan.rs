@@ -159,7 +159,11 @@ fn node_numbers(topology: &Path) -> Result<Vec<u32>, InventoryError> {
 
 /// None for a CPU.
 fn read_node(nodes: &Dir, number: u32, drm: Option<&Dir>) -> Result<Option<Node>, String> {
-    let text = |file: &str| nodes.read(&format!("{number}/{file}")).map_err(|e| e.to_string());
+    let text = |file: &str| {
+        nodes
+            .read(&format!("{number}/{file}"))
+            .map_err(|error| unread(&error))
+    };
     let gpu_id = text("gpu_id")?;
     let gpu_id: u32 = gpu_id
         .parse()
@@ -180,6 +184,16 @@ fn read_node(nodes: &Dir, number: u32, drm: Option<&Dir>) -> Result<Option<Node>
         render: render_link(drm, &properties),
         properties,
     }))
+}
+
+/// The kernel shows a GPU's node to those whose device cgroup allows its render node: `kfd_devcgroup_check_permission()`.
+fn unread(error: &FileError) -> String {
+    if error.is_not_permitted() {
+        return format!(
+            "{error}: this process's device cgroup does not allow the GPU's render node (a service needs DeviceAllow=char-drm rw)"
+        );
+    }
+    error.to_string()
 }
 
 fn memory(nodes: &Dir, number: u32, properties: &NodeProperties) -> Result<u64, String> {

@@ -215,7 +215,8 @@ fn a_command_that_keeps_the_pid_has_the_node_and_so_has_what_it_leaves() {
     let program = compile("strict", directory.path());
     let strict = program.to_str().unwrap();
     // What is left behind still has the devices when the command has ended.
-    let script = "echo $$ $PPID $SDG_SYSROOT; (while test -e /proc/$$/exe; do sleep 0.02; done; \"$0\") >&2 & exit 7";
+    let script =
+        "echo $$ $PPID $SDG_SYSROOT; (while test -e /proc/$$/exe; do sleep 0.02; done; \"$0\") >&2 & exit 7";
     let run = Command::new(SDG_SIM)
         .args(["run", "--keep-pid", "--", "sh", "-c", script, strict])
         .stdout(Stdio::piped())
