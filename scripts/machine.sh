@@ -17,7 +17,7 @@ rocm=$cache/rootfs/rocm-7.2
 
 # The kernel, systemd with what a user session needs, both engines with what they run by default, and what the tests call.
 system=systemd-sysv,udev,dbus-user-session,libpam-systemd,linux-image-amd64,initramfs-tools,kmod
-engines=podman,crun,runc,netavark,aardvark-dns,passt,uidmap,docker.io,docker-cli,iptables
+engines=podman,crun,runc,netavark,aardvark-dns,passt,uidmap,docker.io,docker-cli,iptables,nftables
 tests=bats,jq,busybox-static,procps,python3-minimal
 contents="$system,$engines,$tests"
 
