@@ -161,8 +161,7 @@ fn rectangles(c: &mut Criterion) {
 fn node(c: &mut Criterion) {
     let inventory = Inventory {
         gpus: (0..64).map(gpu).collect(),
-        warnings: Vec::new(),
-        unmatched: Vec::new(),
+        ..Inventory::default()
     };
     let slices = full_node(&inventory);
     let mut group = c.benchmark_group("64 GPUs, 575 slices");

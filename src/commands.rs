@@ -294,7 +294,7 @@ fn warn_unanswered(unanswered: &[lifecycle::Unanswered]) {
 }
 
 fn warn_of(inventory: &Inventory) {
-    for warning in &inventory.warnings {
+    for warning in inventory.complaints() {
         complain(&format!("warning: {warning}"));
     }
     for selector in &inventory.unmatched {

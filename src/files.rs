@@ -41,6 +41,11 @@ impl FileError {
         )
     }
 
+    /// What a user's rights do not change: a device cgroup, for one.
+    pub fn is_not_permitted(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::EPERM)
+    }
+
     /// There, and not for this user.
     pub fn is_forbidden(&self) -> bool {
         matches!(self.source.raw_os_error(), Some(libc::EACCES | libc::EPERM))

@@ -118,13 +118,36 @@ pub struct Gpu {
     pub device_dir: Option<PathBuf>,
 }
 
-/// The GPUs of a node, by index. One that cannot serve is left out and named in `warnings`.
+/// A GPU that cannot serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its number among the GPUs, which no other gets.
+    pub index: u32,
+    /// Number of the KFD topology node.
+    pub node: u32,
+    /// Why it cannot.
+    pub reason: String,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "GPU {} (KFD node {}) is left out: {}",
+            self.index, self.node, self.reason
+        )
+    }
+}
+
+/// The GPUs of a node, by index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// GPUs by index.
     pub gpus: Vec<Gpu>,
-    /// Who is left out, what could not be read and why, a line each.
-    pub warnings: Vec<String>,
+    /// Those that cannot serve.
+    pub left_out: Vec<LeftOut>,
+    /// What else could not be read and why, a line each.
+    pub unread: Vec<String>,
     /// Names in `exclude_gpus` that are no GPU's.
     pub unmatched: Vec<GpuSelector>,
 }
@@ -145,7 +168,7 @@ impl Inventory {
     /// Leaves out the GPUs that an administrator names. Slices that are on them stay.
     pub fn exclude(&mut self, selectors: &[GpuSelector]) {
         for selector in selectors {
-            let mut found = self.number_is_left_out(selector);
+            let mut found = self.left_out(selector).is_some();
             for gpu in self.gpus.iter_mut().filter(|gpu| selector.names(gpu)) {
                 gpu.excluded = true;
                 found = true;
@@ -156,16 +179,18 @@ impl Inventory {
         }
     }
 
-    /// One that cannot serve has its number and no other name.
-    fn number_is_left_out(&self, selector: &GpuSelector) -> bool {
-        matches!(selector, GpuSelector::Index(_)) && self.why_left_out(selector).is_some()
+    /// The GPU of that name that cannot serve; it has no name but its number.
+    pub fn left_out(&self, selector: &GpuSelector) -> Option<&LeftOut> {
+        let GpuSelector::Index(index) = selector else {
+            return None;
+        };
+        self.left_out.iter().find(|gpu| gpu.index == *index)
     }
 
-    /// Why a GPU is not among those that serve.
-    pub fn why_left_out(&self, selector: &GpuSelector) -> Option<&str> {
-        let begin = format!("GPU {selector} ");
-        let warning = self.warnings.iter().find(|warning| warning.starts_with(&begin));
-        warning.map(String::as_str)
+    /// What is not as it should be, a line each.
+    pub fn complaints(&self) -> impl Iterator<Item = String> {
+        let left_out = self.left_out.iter().map(LeftOut::to_string);
+        left_out.chain(self.unread.iter().cloned())
     }
 
     /// Which requests get slices of one of its GPUs.

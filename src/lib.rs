@@ -6,6 +6,7 @@
 //! OCI config or state → SliceRequest → Placement → SliceRecord → ContainerEdits → edited spec, or a CDI file
 //! ```
 
+pub mod agent_view;
 pub mod apply;
 pub mod broker;
 pub mod cdi;

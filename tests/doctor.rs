@@ -15,6 +15,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use sandbox::{Sandbox, stderr};
+use sdg::agent_view::AgentView;
 use sdg::broker::client::BrokerError;
 use sdg::config::Watchdog;
 use sdg::doctor::engines::Engines;
@@ -24,6 +25,7 @@ use sdg::doctor::machine::Machine;
 use sdg::doctor::{Check, State, page, works};
 use sdg::engines::Programs;
 use sdg::host::{Host, Places};
+use sdg::inventory::{Detail, LeftOut};
 use serde_json::Value;
 
 fn write(root: &Path, path: &str, text: &str) {
@@ -361,6 +363,32 @@ fn what_the_watchdog_would_do_is_not_done_without_the_agent() {
 }
 
 #[test]
+fn an_agent_that_sees_fewer_gpus_than_there_are_is_told_of() {
+    let sandbox = Sandbox::new("mi300x-8", &[]);
+    let tree = kernel_tree();
+    let state = sandbox.path("state");
+    let checks = || Layers::read(&host(&sandbox), &kernel(tree.path())).checks();
+    let mut inventory = host(&sandbox).inventory(Detail::Placement).unwrap();
+    AgentView::of(&inventory).write(&state).unwrap();
+    let _agent = UnixListener::bind(host(&sandbox).guard_socket()).unwrap();
+    assert_eq!(check(&checks(), "agent").found, "answers");
+    inventory.gpus.truncate(6);
+    inventory.left_out = [6, 7]
+        .map(|index| LeftOut {
+            index,
+            node: index + 2,
+            reason: format!("reason {index}"),
+        })
+        .into();
+    AgentView::of(&inventory).write(&state).unwrap();
+    bad(&checks(), "agent", State::Absent, "DeviceAllow=char-drm rw");
+    assert_eq!(
+        check(&checks(), "agent").found,
+        "answers, but sees 6 of 8 GPUs: GPU 6 (KFD node 8) is left out: reason 6; and 1 more"
+    );
+}
+
+#[test]
 fn an_ordinary_user_is_told_one_thing_of_the_agent() {
     let forbidden = || Err(io::Error::from(io::ErrorKind::PermissionDenied));
     let refused = || Err(BrokerError::Refused("user 65534 is no member".to_owned()));
@@ -388,6 +416,7 @@ fn an_ordinary_user_is_told_one_thing_of_the_agent() {
         broker: Some(broker),
         slices: Ok(slices),
         agent,
+        agent_fault: None,
         watchdog: Watchdog::Kill,
         dmem: true,
         user_notification: true,

@@ -47,10 +47,14 @@ fn xgmi_links(root: &Path, gpu: &Gpu) -> HashSet<u32> {
         .collect()
 }
 
+fn complaints(inventory: &Inventory) -> Vec<String> {
+    inventory.complaints().collect()
+}
+
 fn check(name: &str, preset: &Preset) {
     let dir = node(preset);
     let inventory = read(&dir);
-    assert_eq!(inventory.warnings, [""; 0], "{name}");
+    assert_eq!(complaints(&inventory), [""; 0], "{name}");
     let count = preset.gpus * preset.partitions();
     assert_eq!(inventory.gpus.len() as u32, count, "{name}");
     let uuids: HashSet<&str> = inventory.gpus.iter().map(|gpu| gpu.uuid.as_str()).collect();
@@ -139,12 +143,11 @@ fn a_node_that_cannot_be_read_is_a_warning_and_the_others_are_there() {
     std::fs::remove_file(nodes.join(hidden.to_string()).join("gpu_id")).unwrap();
     let inventory = read(&dir);
     assert_eq!(inventory.gpus.len(), 7);
-    assert_eq!(inventory.warnings.len(), 1);
-    let warning = &inventory.warnings[0];
-    assert!(
-        warning.contains(&format!("KFD node {hidden}")) && warning.contains("gpu_id"),
-        "{warning}"
-    );
+    let [left_out] = inventory.left_out.as_slice() else {
+        panic!("{:?}", inventory.left_out);
+    };
+    assert_eq!((left_out.index, left_out.node), (3, hidden));
+    assert!(left_out.reason.contains("gpu_id"), "{left_out}");
 }
 
 #[test]
@@ -157,11 +160,8 @@ fn figures_that_make_no_grid_are_a_warning() {
     std::fs::write(&file, text.replace("simd_per_cu 4", "simd_per_cu 0")).unwrap();
     let inventory = read(&dir);
     assert_eq!(inventory.gpus, []);
-    assert!(
-        inventory.warnings[0].contains("simd_per_cu"),
-        "{:?}",
-        inventory.warnings
-    );
+    let complaints = complaints(&inventory);
+    assert!(complaints[0].contains("simd_per_cu"), "{complaints:?}");
 }
 
 #[test]
@@ -278,13 +278,14 @@ fn a_half_bound_gpu_is_left_out_with_a_warning() {
             expected.into_iter().map(names).collect::<Vec<_>>(),
             "{reason}"
         );
-        let [warning] = inventory.warnings.as_slice() else {
-            panic!("{reason}: {:?}", inventory.warnings);
+        let complaints = complaints(&inventory);
+        let [complaint] = complaints.as_slice() else {
+            panic!("{reason}: {complaints:?}");
         };
         let begin = format!("GPU 1 (KFD node {}) is left out: ", whole.gpus[1].node);
         assert!(
-            warning.starts_with(&begin) && warning.contains(reason),
-            "{warning}"
+            complaint.starts_with(&begin) && complaint.contains(reason),
+            "{complaint}"
         );
     }
 }
@@ -328,7 +329,7 @@ fn every_gpu_has_an_identity_of_its_own() {
             change(&dir, gpu, "location_id", location_id);
         }
         let inventory = read(&dir);
-        assert_eq!(inventory.warnings, [""; 0], "{name}");
+        assert_eq!(complaints(&inventory), [""; 0], "{name}");
         let uuids: HashSet<&str> = inventory.gpus.iter().map(|gpu| gpu.uuid.as_str()).collect();
         assert_eq!(uuids.len(), before.gpus.len(), "{name}: {uuids:?}");
         let places = |inventory: &Inventory| inventory.gpus.iter().map(|gpu| gpu.pci).collect::<Vec<_>>();

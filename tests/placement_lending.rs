@@ -196,8 +196,7 @@ fn lending_only_raises_what_is_delivered() {
             gpu.grid = grid;
             let mut house = House::new(sdg::inventory::Inventory {
                 gpus: vec![gpu],
-                warnings: Vec::new(),
-                unmatched: Vec::new(),
+                ..Inventory::default()
             });
             house
                 .add(

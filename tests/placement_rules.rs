@@ -483,8 +483,7 @@ fn reserve_and_shape_are_rules_of_the_house() {
     };
     let mut house = House::new(Inventory {
         gpus: vec![mi210],
-        warnings: Vec::new(),
-        unmatched: Vec::new(),
+        ..Inventory::default()
     });
     house.rules.shape = sdg::compute::shape::Shape::Engines;
     let rect = house.add("a", "memory=1Gi compute=250m").unwrap()[0]

@@ -8,11 +8,13 @@ use nix::unistd::{AccessFlags, access};
 
 use super::kernel::Kernel;
 use super::{Check, State};
+use crate::agent_view::AgentView;
 use crate::broker::client::BrokerError;
 use crate::broker::{Ask, client};
 use crate::config::Watchdog;
 use crate::enforcement::{COOPERATIVE, DEVICES, DMEM, GUARDED};
 use crate::host::{Host, HostError};
+use crate::inventory::Detail;
 use crate::ledger::store::LedgerError;
 
 const GROUP: &str = "layers";
@@ -22,6 +24,9 @@ const SPOILED: &str = "stop the container that has it, then delete the slice";
 /// What starts the agent, which no installation does.
 const START_AGENT: &str = "systemctl enable --now sdg-agent";
 
+/// What a service's GPUs depend on beside the machine's.
+const SHOW_AGENT: &str =
+    "systemctl cat sdg-agent: as a service it needs DeviceAllow=char-drm rw to read their KFD topology";
 /// Of what an ordinary user cannot know.
 const ROOTS_TO_SEE: &str = "root's to see";
 
@@ -77,6 +82,8 @@ pub struct Layers {
     pub slices: Result<Seen, String>,
     /// Whether the agent answers.
     pub agent: Agent,
+    /// What keeps GPUs from the agent that are there.
+    pub agent_fault: Option<String>,
     /// What the agent is to do with a process that has more than its slice.
     pub watchdog: Watchdog,
     /// Whether the kernel can limit memory of GPUs.
@@ -85,6 +92,13 @@ pub struct Layers {
     pub user_notification: bool,
     /// Whether containers start that nothing limits.
     pub allow_uncovered: bool,
+}
+
+/// What the agent misses of the GPUs that are seen from here.
+fn agent_fault(host: &Host) -> Option<String> {
+    let view = AgentView::read(&host.state)?;
+    let there = host.inventory(Detail::Placement).ok()?.gpus.len();
+    (view.gpus < there).then(|| view.fault(there)).flatten()
 }
 
 impl Layers {
@@ -106,6 +120,7 @@ impl Layers {
         Self {
             shim: host.shim(),
             agent: Agent::of(&guard, broker.as_ref()),
+            agent_fault: agent_fault(host),
             slices: match (client::visible_records(host), &broker) {
                 (Ok(records), None) => Ok(Seen::All(records.len())),
                 (Ok(records), Some(_)) => Ok(Seen::Own(records.len())),
@@ -189,10 +204,13 @@ impl Layers {
 
     fn agent(&self) -> Check {
         let check = |found: &str| Check::good(GROUP, "agent", found);
-        match self.agent {
-            Agent::Answers => check("answers"),
-            Agent::Unseen => check(ROOTS_TO_SEE),
-            Agent::Silent => {
+        match (self.agent, &self.agent_fault) {
+            (Agent::Answers, None) => check("answers"),
+            (Agent::Answers, Some(fault)) => {
+                check(&format!("answers, but {fault}")).with(State::Absent, SHOW_AGENT)
+            }
+            (Agent::Unseen, _) => check(ROOTS_TO_SEE),
+            (Agent::Silent, _) => {
                 check("does not answer: no guarded slices, no watchdog").with(State::Absent, START_AGENT)
             }
         }

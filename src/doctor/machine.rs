@@ -63,11 +63,11 @@ impl Machine {
                     [] => "none that the driver's compute part knows".to_owned(),
                     gpus => counted(gpus, |gpu| gpu.name.clone()),
                 }];
-                found.extend(inventory.warnings.iter().cloned());
-                match (inventory.gpus.is_empty(), inventory.warnings.is_empty()) {
+                found.extend(inventory.complaints());
+                match (inventory.gpus.is_empty(), found.len() > 1) {
                     (true, _) => good(found.join("; ")).with(State::Broken, look),
-                    (false, false) => good(found.join("; ")).with(State::Absent, look),
-                    (false, true) => good(found.join("; ")),
+                    (false, true) => good(found.join("; ")).with(State::Absent, look),
+                    (false, false) => good(found.join("; ")),
                 }
             }
         }

@@ -19,7 +19,7 @@ use crate::inventory::identity::{Device, Identity, Unnamed, identities};
 use crate::inventory::integrated::is_integrated;
 use crate::inventory::names::marketing_name;
 use crate::inventory::topology::{NodeProperties, bank_size};
-use crate::inventory::{Chip, Gpu, Inventory, Needs, PciAddress};
+use crate::inventory::{Chip, Gpu, Inventory, LeftOut, Needs, PciAddress};
 
 const TOPOLOGY: &str = "/sys/class/kfd/kfd/topology/nodes";
 const DRM_CLASS: &str = "/sys/class/drm";
@@ -70,7 +70,11 @@ impl Inventory {
             match read_node(&nodes, (index, number), drm.as_ref()) {
                 Ok(Some(node)) => found.push(node),
                 Ok(None) => continue,
-                Err(reason) => inventory.warnings.push(left_out((index, number), &reason)),
+                Err(reason) => inventory.left_out.push(LeftOut {
+                    index,
+                    node: number,
+                    reason,
+                }),
             }
             index += 1;
         }
@@ -83,9 +87,11 @@ impl Inventory {
                     linked_nodes: linked(at, &found, &identities),
                     ..gpu
                 }),
-                Err(reason) => inventory
-                    .warnings
-                    .push(left_out((node.index, node.number), &reason)),
+                Err(reason) => inventory.left_out.push(LeftOut {
+                    index: node.index,
+                    node: node.number,
+                    reason,
+                }),
             }
         }
         if detail == Detail::Full {
@@ -137,10 +143,6 @@ struct RenderLink {
     directory: Option<PathBuf>,
 }
 
-fn left_out((index, node): (u32, u32), reason: &str) -> String {
-    format!("GPU {index} (KFD node {node}) is left out: {reason}")
-}
-
 fn node_numbers(topology: &Path) -> Result<Vec<u32>, InventoryError> {
     let failed = |error| FileError::of("read", topology)(error);
     let entries = match std::fs::read_dir(topology) {
@@ -159,7 +161,11 @@ fn node_numbers(topology: &Path) -> Result<Vec<u32>, InventoryError> {
 
 /// None for a CPU.
 fn read_node(nodes: &Dir, (index, number): (u32, u32), drm: Option<&Dir>) -> Result<Option<Node>, String> {
-    let text = |file: &str| nodes.read(&format!("{number}/{file}")).map_err(|e| e.to_string());
+    let text = |file: &str| {
+        nodes
+            .read(&format!("{number}/{file}"))
+            .map_err(|error| unread(&error))
+    };
     let gpu_id = text("gpu_id")?;
     let gpu_id: u32 = gpu_id
         .parse()
@@ -180,6 +186,16 @@ fn read_node(nodes: &Dir, (index, number): (u32, u32), drm: Option<&Dir>) -> Res
         render: render_link(drm, &properties),
         properties,
     }))
+}
+
+/// The kernel shows a GPU's node to those whose device cgroup allows its render node: `kfd_devcgroup_check_permission()`.
+fn unread(error: &FileError) -> String {
+    if error.is_not_permitted() {
+        return format!(
+            "{error}: this process's device cgroup does not allow the GPU's render node (a service needs DeviceAllow=char-drm rw)"
+        );
+    }
+    error.to_string()
 }
 
 fn memory(nodes: &Dir, number: u32, properties: &NodeProperties) -> Result<u64, String> {
@@ -331,7 +347,7 @@ fn add_card_facts(sysroot: &Path, inventory: &mut Inventory) {
         let facts = cards.entry(gpu.pci).or_insert_with(|| {
             let by_address = Path::new(PCI_DEVICES).join(gpu.pci.to_string());
             let directory = gpu.device_dir.as_deref().unwrap_or(&by_address);
-            CardFacts::read(&below(sysroot, directory), &mut inventory.warnings)
+            CardFacts::read(&below(sysroot, directory), &mut inventory.unread)
         });
         if let Some(name) = &facts.name {
             gpu.name.clone_from(name);
@@ -351,18 +367,18 @@ struct CardFacts {
 }
 
 impl CardFacts {
-    fn read(directory: &Path, warnings: &mut Vec<String>) -> Self {
+    fn read(directory: &Path, unread: &mut Vec<String>) -> Self {
         let card = match Dir::open(directory) {
             Ok(card) => card,
             Err(error) => {
-                warnings.push(format!("partition modes and NUMA node unknown: {error}"));
+                unread.push(format!("partition modes and NUMA node unknown: {error}"));
                 return Self::default();
             }
         };
         let mut fact = |file: &str| match card.read_optional(file) {
             Ok(text) => text.filter(|text| !text.is_empty()),
             Err(error) => {
-                warnings.push(error.to_string());
+                unread.push(error.to_string());
                 None
             }
         };

@@ -77,7 +77,7 @@ pub(super) fn check_size(
 
 /// There is none that serves.
 pub(super) fn no_gpu(inventory: &Inventory) -> PlacementError {
-    let left_out = match inventory.warnings.first() {
+    let left_out = match inventory.left_out.first() {
         _ if !inventory.gpus.is_empty() => " (exclude_gpus in the configuration names all)".to_owned(),
         Some(first) => format!(" ({first})"),
         None => String::new(),
@@ -120,12 +120,12 @@ pub(super) fn absent(
     if states.iter().any(|state| selector.names(state.gpu)) {
         return PlacementError::GpuExcluded { asked, present };
     }
-    // What is left out is known by its number alone.
-    let left_out = inventory.why_left_out(selector);
     PlacementError::GpuAbsent {
         asked,
         present,
-        left_out: left_out.map_or_else(String::new, |reason| format!("; {reason}")),
+        left_out: inventory
+            .left_out(selector)
+            .map_or_else(String::new, |gpu| format!("; {gpu}")),
     }
 }
 

@@ -53,8 +53,7 @@ pub fn empty_node(gpus: u32) -> Snapshot {
     Snapshot {
         inventory: Inventory {
             gpus: (0..gpus).map(mi300x).collect(),
-            warnings: Vec::new(),
-            unmatched: Vec::new(),
+            ..Inventory::default()
         },
         slices: Vec::new(),
         reserved_bytes: RESERVED,

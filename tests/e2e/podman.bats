@@ -376,3 +376,19 @@ INIT=(--init "--init-path=$PROJECT/target/e2e/bin/raw-init")
     no_slice_is_left
     sdg slice history --json | jq -e 'length == 2 and .[0].program == "hip-hold" and .[0].peak_memory_bytes > 1e9'
 }
+
+# agent_said TEXT: the agent in the container said so.
+agent_said() { engine logs sdg-agent-$ID 2>&1 | grep -F "$1"; }
+
+@test "an agent that its device cgroup keeps from the GPUs says so at its start, and sdg doctor says it too" {
+    mkdir "$STATE"
+    container --name=sdg-agent-$ID --detach --volume="$SDG_DIST/usr/bin:/opt/agent:ro" --volume="$STATE:/state" \
+        /opt/agent/sdg-agent run --state /state
+    wait_for "its warning" agent_said "WARN sees 0 of 1 GPUs: GPU 0 (KFD node 1) is left out: read "
+    agent_said ": this process's device cgroup does not allow the GPU's render node (a service needs DeviceAllow=char-drm rw)"
+    wait_for "the agent's socket" test -S "$STATE/guard.sock"
+    run sdg doctor
+    echo "$output"
+    [[ $output == *"answers, but sees 0 of 1 GPUs: GPU 0 (KFD node 1) is left out: read "*"DeviceAllow=char-drm rw"* ]]
+    engine rm --force --time 0 sdg-agent-$ID
+}

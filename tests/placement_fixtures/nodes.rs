@@ -57,8 +57,7 @@ pub fn node(count: u32, island: u32) -> Inventory {
     }
     Inventory {
         gpus,
-        warnings: Vec::new(),
-        unmatched: Vec::new(),
+        ..Inventory::default()
     }
 }
 

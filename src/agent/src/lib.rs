@@ -10,6 +10,7 @@ pub mod broker;
 pub mod cli;
 pub mod events;
 pub mod figures;
+pub mod gpus;
 pub mod guard;
 pub mod membership;
 pub mod metrics;

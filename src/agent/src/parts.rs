@@ -10,7 +10,7 @@ use sdg::lifecycle::LifecycleError;
 
 use crate::broker::{self, BrokerError};
 use crate::nri::{self, NriError};
-use crate::{guard, metrics, reaper, watchdog};
+use crate::{gpus, guard, metrics, reaper, watchdog};
 
 /// Why a part ended, and with it the agent.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,10 @@ pub const NRI: Part = Part {
 /// The parts that a configuration asks for.
 pub fn wanted(host: &Host) -> Vec<Part> {
     let mut parts = vec![
+        Part {
+            name: "gpus",
+            run: gpus::run,
+        },
         Part {
             name: "reaper",
             run: reaper::run,

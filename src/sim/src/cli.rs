@@ -63,6 +63,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "changes"])]
     pub node: Option<PathBuf>,
 
+    /// Let the command have this process's id and parent; the node is served by a child of it, until nobody is left on it. For
+    /// an init, whose id is 1
+    #[arg(long)]
+    pub keep_pid: bool,
+
     /// Write what the devices see to this file: one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,

@@ -2,6 +2,7 @@
 //!
 //! - `open`, `openat`, `openat2`: all but those for a directory or a path only. A filter cannot read the name.
 //! - `fstat`, and `newfstatat` and `statx` on a descriptor (AT_EMPTY_PATH): a device must look like one.
+//! - `statfs` and `fstatfs`: the node's /sys is to look like a sysfs.
 //! - `ioctl`: all but terminals' ('T') and sockets' (0x89). The KFD ignores the type byte, so it is no criterion; a
 //!   caller who takes one of those two types for a KFD call gets ENOTTY, where the kernel would obey.
 //! - `mount` and `fsopen`: a container's /sys is to show the node's GPUs.
@@ -78,6 +79,8 @@ pub fn program() -> Vec<Instruction> {
     for call in [
         libc::SYS_openat2,
         libc::SYS_fstat,
+        libc::SYS_statfs,
+        libc::SYS_fstatfs,
         libc::SYS_mount,
         libc::SYS_fsopen,
     ] {

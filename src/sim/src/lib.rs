@@ -13,6 +13,7 @@ pub mod cu_map;
 mod device;
 mod engine;
 mod figures;
+mod file_system;
 mod filter;
 pub mod gpu;
 mod grants;

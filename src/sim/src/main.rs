@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sdg_sim::cli::{Cli, Command};
-use sdg_sim::commands::{self, launch::LaunchError};
+use sdg_sim::commands;
+use sdg_sim::commands::launch::LaunchError;
+use sdg_sim::commands::run::RunError;
 
 /// Exit status of a failure of the simulator's own.
 const FAILED: u8 = 125;
@@ -14,7 +16,10 @@ const NO_COMMAND: u8 = 127;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => commands::run::run(&args).map_err(|error| error.to_string()),
+        Command::Run(args) => match commands::run::run(&args) {
+            Err(RunError::Launch(error)) => not_launched(&error),
+            result => result.map_err(|error| error.to_string()),
+        },
         Command::Status(args) => commands::status::run(&args)
             .map(|text| print_text(&text))
             .map_err(|error| error.to_string()),
@@ -26,11 +31,7 @@ fn main() -> ExitCode {
             .map_err(|error| error.to_string()),
         Command::Launch(args) => match commands::launch::run(&args) {
             Ok(never) => match never {},
-            Err(error @ LaunchError::Command { .. }) => {
-                eprintln!("sdg-sim: {error}");
-                Ok(NO_COMMAND)
-            }
-            Err(error) => Err(error.to_string()),
+            Err(error) => not_launched(&error),
         },
         Command::Clean(args) => {
             sdg_sim::wait_and_remove(&args.directory);
@@ -51,6 +52,14 @@ fn main() -> ExitCode {
         },
         ExitCode::from,
     )
+}
+
+fn not_launched(error: &LaunchError) -> Result<u8, String> {
+    if !matches!(error, LaunchError::Command { .. }) {
+        return Err(error.to_string());
+    }
+    eprintln!("sdg-sim: {error}");
+    Ok(NO_COMMAND)
 }
 
 fn print_text(text: &str) -> u8 {

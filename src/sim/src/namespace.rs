@@ -27,9 +27,12 @@ use crate::sys;
 /// Directories of /sys that the node has a part in.
 const MERGED: [&str; 5] = ["bus", "class", "dev", "devices", "module"];
 /// Where the KFD is in sysfs.
-const KFD: &str = "sys/devices/virtual/kfd";
+pub const KFD: &str = "sys/devices/virtual/kfd";
 /// Directory of the node, empty on the disk, where this namespace has its tmpfs.
 const SCRATCH: &str = ".run";
+/// Sources of the overlays in the list of mounts.
+pub const SYS_SOURCE: &str = "sdg-sim-sys";
+const DEV_SOURCE: &str = "sdg-sim-dev";
 /// Below the node's directory, in this namespace: the /sys of containers, without what a runtime mounts itself.
 pub const CONTAINER_SYS: &str = ".run/sys";
 
@@ -75,7 +78,8 @@ pub fn enter(sysroot: &Path) -> Result<(), NamespaceError> {
     fs::create_dir(&for_containers).map_err(failed("create", &for_containers))?;
     let kept = mounts_to_keep()?;
     for target in [&for_containers, Path::new("/sys")] {
-        overlay(target, &format!("lowerdir={}:/sys", escape(&sysroot.join("sys"))))?;
+        let options = format!("lowerdir={}:/sys", escape(&sysroot.join("sys")));
+        overlay((SYS_SOURCE, target), &options)?;
         put(
             &take(&sysroot.join(KFD))?,
             &target.join(KFD.trim_start_matches("sys/")),
@@ -124,7 +128,7 @@ fn show_devices(sysroot: &Path, scratch: &Path) -> Result<(), NamespaceError> {
         escape(&upper),
         escape(&work)
     );
-    overlay(dev, &options)?;
+    overlay((DEV_SOURCE, dev), &options)?;
     for (tree, path) in kept {
         put(&tree, &path)?;
     }
@@ -170,9 +174,9 @@ fn mounts_below(directory: &Path) -> Result<Vec<PathBuf>, NamespaceError> {
     Ok(points)
 }
 
-fn overlay(target: &Path, options: &str) -> Result<(), NamespaceError> {
+fn overlay((source, target): (&str, &Path), options: &str) -> Result<(), NamespaceError> {
     mount(
-        Some("sdg-sim"),
+        Some(source),
         target,
         Some("overlay"),
         MsFlags::empty(),

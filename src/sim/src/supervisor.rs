@@ -24,7 +24,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -34,6 +34,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::device::events::Completion;
 use crate::device::machine::{Device, Machine};
 use crate::engine::Interrupts;
+use crate::file_system;
 use crate::log::Log;
 use crate::opening::Numbers;
 use crate::sys::{self, Answer, Call};
@@ -180,6 +181,15 @@ impl Supervisor {
         Ok(None)
     }
 
+    /// Serves all but calls until nobody is left who could call.
+    pub fn serve_all(&self) -> io::Result<()> {
+        const LONG: Duration = Duration::from_secs(3600);
+        while !self.deserted.load(Ordering::Relaxed) {
+            self.serve(Some(Instant::now() + LONG))?;
+        }
+        Ok(())
+    }
+
     /// Nobody is left below the filter.
     fn desert(&self) {
         self.deserted.store(true, Ordering::Relaxed);
@@ -225,6 +235,7 @@ impl Supervisor {
             libc::SYS_fstat => Some(self.stat(call, 0, None)),
             libc::SYS_newfstatat => Some(self.stat(call, 0, Some(1))),
             libc::SYS_statx => Some(self.stat(call, 0, Some(1))),
+            libc::SYS_statfs | libc::SYS_fstatfs => Some(file_system::answer(call)),
             libc::SYS_mount | libc::SYS_fsopen => Some(self.sys_mounts.handle(call)),
             _ => self.open(call),
         }

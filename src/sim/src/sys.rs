@@ -8,6 +8,7 @@ use std::ptr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::unistd::{ForkResult, Pid};
 pub use sdg_notify::{Answer, Call, answer, is_waiting, pidfd, receive, wake_synchronously};
 
 use crate::filter::Instruction;
@@ -83,6 +84,15 @@ pub struct GiveOptions {
     pub answers: bool,
     /// The descriptor is closed by exec.
     pub close_on_exec: bool,
+}
+
+/// Forks. Returns the child's id; none in the child. For the time before this process has a second thread.
+pub fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: with one thread the child has every lock in the state that it is in.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
 }
 
 /// Takes ownership of a descriptor that was received from a socket.
@@ -233,6 +243,17 @@ impl DeviceNode {
         statx.stx_rdev_minor = libc::minor(self.rdev);
         bytes_of(&statx)
     }
+}
+
+/// The bytes of `struct statfs`, as sysfs fills it.
+pub fn sysfs_status() -> Vec<u8> {
+    // SAFETY: the structure holds integers only, for which zero is a valid value.
+    let mut status: libc::statfs = unsafe { std::mem::zeroed() };
+    status.f_type = libc::SYSFS_MAGIC;
+    status.f_bsize = 4096;
+    status.f_frsize = 4096;
+    status.f_namelen = 255;
+    bytes_of(&status)
 }
 
 /// The bytes of a structure of the kernel's that was made from zeroes.

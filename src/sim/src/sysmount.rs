@@ -14,6 +14,7 @@ use std::process::{self, Command};
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 
 use crate::namespace::CONTAINER_SYS;
 use crate::opening::look_up;
@@ -38,7 +39,7 @@ pub struct SysMounts {
 
 impl SysMounts {
     /// For the namespace of process `pid`, which shows the node at `sysroot`.
-    pub fn new(pid: u32, sysroot: &Path) -> io::Result<Self> {
+    pub fn new(pid: Pid, sysroot: &Path) -> io::Result<Self> {
         let namespace = File::open(format!("/proc/{pid}/ns/mnt"))?;
         Ok(Self {
             namespace,

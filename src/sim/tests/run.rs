@@ -211,9 +211,71 @@ fn a_killed_run_leaves_nothing_behind() {
     assert!(left.iter().all(|path| path.exists()), "{line}");
     run.kill().unwrap();
     run.wait().unwrap();
+    gone(&left);
+}
+
+fn gone(left: &[PathBuf]) {
     let limit = Instant::now() + Duration::from_secs(60);
     while left.iter().any(|path| path.exists()) {
         assert!(Instant::now() < limit, "still there: {left:?}");
         sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn a_command_that_keeps_the_pid_has_the_node_and_so_has_what_it_leaves() {
+    if !can_run() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let program = compile("strict", directory.path());
+    let strict = program.to_str().unwrap();
+    // What is left behind still has the devices when the command has ended.
+    let script =
+        "echo $$ $PPID $SDG_SYSROOT; (while test -e /proc/$$/exe; do sleep 0.02; done; \"$0\") >&2 & exit 7";
+    let run = Command::new(SDG_SIM)
+        .args(["run", "--keep-pid", "--", "sh", "-c", script, strict])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = run.id();
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+    let line = text(&output.stdout);
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..2], [id.to_string(), std::process::id().to_string()]);
+    let lines = text(&output.stderr);
+    assert!(lines.contains("\nin-a-child EBADF"), "{lines}");
+    gone(&[PathBuf::from(words[2])]);
+    let missing = simulate(&["--keep-pid"], &["/no/such/command"]);
+    assert_eq!(missing.status.code(), Some(127));
+    let unknown = simulate(&["--keep-pid", "--preset", "nothing"], &["true"]);
+    assert_eq!(unknown.status.code(), Some(125), "{}", text(&unknown.stderr));
+}
+
+#[test]
+fn the_nodes_sys_is_a_sysfs_for_those_who_ask() {
+    if !can_run() {
+        return;
+    }
+    let paths = [
+        "/sys/class/drm",
+        "/sys/devices/virtual/kfd/kfd/topology",
+        "/sys",
+        "/dev",
+        "/proc",
+    ];
+    let types = |run: &[&str]| {
+        let stat = [run, &["stat", "--file-system", "--format=%T"], &paths].concat();
+        let output = Command::new(stat[0]).args(&stat[1..]).output().unwrap();
+        text(&output.stdout)
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let seen = types(&[SDG_SIM, "run", "--"]);
+    assert_eq!(seen[..3], ["sysfs"; 3]);
+    assert_eq!(seen[4], "proc");
+    assert_ne!(seen[3], "sysfs");
 }

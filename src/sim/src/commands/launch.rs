@@ -1,6 +1,7 @@
 //! `sdg-sim launch`, which `run` starts: enters the namespace, installs the filter, hands the listener over, and
 //! becomes the command.
 
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
@@ -44,9 +45,14 @@ fn failed<E: Into<io::Error>>(operation: &'static str) -> impl FnOnce(E) -> Laun
     }
 }
 
-/// Becomes the command. Returns only where that fails.
-pub fn run(args: &LaunchArgs) -> Result<std::convert::Infallible, LaunchError> {
+/// Becomes the command, which ends with `sdg-sim run`. Returns only where that fails.
+pub fn run(args: &LaunchArgs) -> Result<Infallible, LaunchError> {
     set_pdeathsig(Signal::SIGKILL).map_err(failed("tie to sdg-sim run"))?;
+    become_command(args)
+}
+
+/// Becomes the command. Returns only where that fails.
+pub fn become_command(args: &LaunchArgs) -> Result<Infallible, LaunchError> {
     SigSet::empty()
         .thread_set_mask()
         .map_err(failed("unblock signals"))?;
