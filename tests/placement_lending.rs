@@ -196,7 +196,7 @@ fn lending_only_raises_what_is_delivered() {
             gpu.grid = grid;
             let mut house = House::new(sdg::inventory::Inventory {
                 gpus: vec![gpu],
-                ..Inventory::default()
+                ..sdg::inventory::Inventory::default()
             });
             house
                 .add(

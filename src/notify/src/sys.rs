@@ -18,7 +18,7 @@ pub type RawCall = libc::seccomp_notif;
 pub type RawResponse = libc::seccomp_notif_resp;
 
 /// A system call that waits for an answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     /// The kernel's cookie of this call.
     pub id: u64,

@@ -6,6 +6,7 @@
 //! - `ioctl`: all but terminals' ('T') and sockets' (0x89). The KFD ignores the type byte, so it is no criterion; a
 //!   caller who takes one of those two types for a KFD call gets ENOTTY, where the kernel would obey.
 //! - `mount` and `fsopen`: a container's /sys is to show the node's GPUs.
+//! - `rt_sigreturn`: a signal may have kept an answer from its caller.
 //! - `seccomp` that asks for a listener: the kernel would refuse a second one in the tree.
 //!
 //! Everything else, read, write, mmap and futex among it, runs at the kernel's own speed.
@@ -83,6 +84,7 @@ pub fn program() -> Vec<Instruction> {
         libc::SYS_fstatfs,
         libc::SYS_mount,
         libc::SYS_fsopen,
+        libc::SYS_rt_sigreturn,
     ] {
         program.extend(when(call, &[NOTIFY]));
     }

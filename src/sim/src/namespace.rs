@@ -1,8 +1,9 @@
 //! The mount namespace of the command: the machine's own /sys and /dev with the node's in front.
 //!
 //! - /sys is an overlay of the node's `sys` over the machine's. What the machine has beside classes, buses and devices
-//!   (file systems with the cgroups among them, kernel, firmware, modules) is mounted over it as it was, and stays
-//!   writable. The KFD's directory is mounted from the node: its per-process figures come and go.
+//!   (file systems with the cgroups among them, kernel, firmware, modules), and the devices of kinds that the node has none
+//!   of, are mounted over it as they were: they stay writable, and an overlay's files cannot be polled, as systemd-logind
+//!   does with the console's. The KFD's directory is mounted from the node: its per-process figures come and go.
 //! - /dev is an overlay over the machine's with the node's device nodes in its upper layer, on a tmpfs that exists in
 //!   this namespace only. The machine's /dev is left alone, and nothing is left behind.
 //!
@@ -26,6 +27,8 @@ use crate::sys;
 
 /// Directories of /sys that the node has a part in.
 const MERGED: [&str; 5] = ["bus", "class", "dev", "devices", "module"];
+/// Directories of /sys whose own directories are one kind of devices each.
+const KINDS: [&str; 2] = ["devices", "devices/virtual"];
 /// Where the KFD is in sysfs.
 pub const KFD: &str = "sys/devices/virtual/kfd";
 /// Directory of the node, empty on the disk, where this namespace has its tmpfs.
@@ -76,7 +79,7 @@ pub fn enter(sysroot: &Path) -> Result<(), NamespaceError> {
     .map_err(failed("mount a tmpfs at", &scratch))?;
     let for_containers = sysroot.join(CONTAINER_SYS);
     fs::create_dir(&for_containers).map_err(failed("create", &for_containers))?;
-    let kept = mounts_to_keep()?;
+    let kept = mounts_to_keep(&sysroot.join("sys"))?;
     for target in [&for_containers, Path::new("/sys")] {
         let options = format!("lowerdir={}:/sys", escape(&sysroot.join("sys")));
         overlay((SYS_SOURCE, target), &options)?;
@@ -100,17 +103,33 @@ fn propagate(path: &Path, how: MsFlags) -> Result<(), NamespaceError> {
         .map_err(failed("change the propagation of", path))
 }
 
-/// Copies of what stays of the machine's /sys.
-fn mounts_to_keep() -> Result<Vec<(OwnedFd, PathBuf)>, NamespaceError> {
+/// Copies of what stays of the machine's /sys beside the node's.
+fn mounts_to_keep(node: &Path) -> Result<Vec<(OwnedFd, PathBuf)>, NamespaceError> {
     let sys = Path::new("/sys");
     let mut kept = Vec::new();
-    for entry in fs::read_dir(sys).map_err(failed("read", sys))?.flatten() {
-        let name = entry.file_name();
-        if !MERGED.iter().any(|merged| name == *merged) && entry.path().is_dir() {
-            kept.push((take(&entry.path())?, entry.path()));
+    for directory in directories(sys)? {
+        if !MERGED.iter().any(|merged| directory == sys.join(merged)) {
+            kept.push((take(&directory)?, directory));
+        }
+    }
+    for kind in KINDS {
+        for directory in directories(&sys.join(kind))? {
+            if directory
+                .strip_prefix(sys)
+                .is_ok_and(|path| !node.join(path).exists())
+            {
+                kept.push((take(&directory)?, directory));
+            }
         }
     }
     Ok(kept)
+}
+
+/// The directories in a directory.
+fn directories(path: &Path) -> Result<Vec<PathBuf>, NamespaceError> {
+    let entries = fs::read_dir(path).map_err(failed("read", path))?.flatten();
+    let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    Ok(entries.filter(is_directory).map(|entry| entry.path()).collect())
 }
 
 fn show_devices(sysroot: &Path, scratch: &Path) -> Result<(), NamespaceError> {

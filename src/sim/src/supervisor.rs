@@ -237,6 +237,7 @@ impl Supervisor {
             libc::SYS_statx => Some(self.stat(call, 0, Some(1))),
             libc::SYS_statfs | libc::SYS_fstatfs => Some(file_system::answer(call)),
             libc::SYS_mount | libc::SYS_fsopen => Some(self.sys_mounts.handle(call)),
+            libc::SYS_rt_sigreturn => Some(self.returns_from_signal(call)),
             _ => self.open(call),
         }
     }
@@ -302,7 +303,7 @@ impl Supervisor {
     fn finish(&self, mut over: Vec<Completion>) {
         while let Some(completion) = over.pop() {
             if !self.has_finished(&completion)
-                && let Some(pid) = self.process_of(completion.tid)
+                && let Some(pid) = self.process_of(completion.call.tid)
                 && let Some(process) = self.machine().processes.get_mut(&pid)
             {
                 over.extend(process.events.take_back(&completion));
@@ -312,15 +313,15 @@ impl Supervisor {
 
     /// Ends a wait; no where it was interrupted.
     fn has_finished(&self, completion: &Completion) -> bool {
-        if !sys::is_waiting(&self.listener, completion.call_id) {
+        if !sys::is_waiting(&self.listener, completion.call.id) {
             return false;
         }
         let written = completion
             .writes
             .iter()
-            .try_for_each(|(address, bytes)| tracee::write_memory(completion.tid, *address, bytes));
+            .try_for_each(|(address, bytes)| tracee::write_memory(completion.call.tid, *address, bytes));
         let answer = written.map_or(Answer::Error(libc::EFAULT), |()| Answer::Value(0));
-        sys::answer(&self.listener, completion.call_id, answer).is_ok()
+        self.reply_to_wait(&completion.call, answer)
     }
 }
 

@@ -3,11 +3,13 @@
 //! Only `mount` and `fsopen` show that a runtime is about to. The new interface's context gives no place to step in, so
 //! `fsopen("sysfs")` is answered as by a kernel that does not have it, and the runtime falls back to `mount`. That call
 //! is served here: a helper ([`attach`]) takes a copy of the tree that the namespace keeps for containers
-//! ([`crate::namespace::CONTAINER_SYS`]) and attaches it in the caller's namespace.
+//! ([`crate::namespace::CONTAINER_SYS`]) and attaches it in the caller's namespace. A sysfs where this network's is mounted
+//! already is refused, as by the kernel (`do_add_mount()`): libselinux tries that in every systemd.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
@@ -35,6 +37,16 @@ const NO_NEW_MOUNT: u64 = libc::MS_BIND
 pub struct SysMounts {
     namespace: File,
     tree: PathBuf,
+    /// The root directory of the namespace's /sys, and the network namespace whose sysfs it stands for.
+    mounted: FileId,
+    network: FileId,
+}
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+fn id_of(path: &str) -> io::Result<FileId> {
+    std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 impl SysMounts {
@@ -44,6 +56,8 @@ impl SysMounts {
         Ok(Self {
             namespace,
             tree: sysroot.join(CONTAINER_SYS),
+            mounted: id_of(&format!("/proc/{pid}/root/sys"))?,
+            network: id_of(&format!("/proc/{pid}/ns/net"))?,
         })
     }
 
@@ -55,19 +69,24 @@ impl SysMounts {
             libc::SYS_fsopen if is_sysfs(call.args[0]) => Answer::Error(libc::ENOSYS),
             libc::SYS_mount if call.args[3] & NO_NEW_MOUNT == 0 && is_sysfs(call.args[2]) => {
                 // Where the helper fails, the caller gets what it asked for: a sysfs without the node.
-                if self.attach_for(call).is_some() {
-                    Answer::Value(0)
-                } else {
-                    Answer::Continue
+                match target_of(call) {
+                    Some(target) if self.is_mounted_at(call.tid, &target) => Answer::Error(libc::EBUSY),
+                    Some(target) if self.attach_at(call.tid, &target).is_some() => Answer::Value(0),
+                    _ => Answer::Continue,
                 }
             }
             _ => Answer::Continue,
         }
     }
 
-    fn attach_for(&self, call: &Call) -> Option<()> {
-        let target = target_of(call)?;
-        let theirs = File::open(format!("/proc/{}/ns/mnt", call.tid)).ok()?;
+    fn is_mounted_at(&self, tid: i32, target: &OwnedFd) -> bool {
+        let network = id_of(&format!("/proc/{tid}/ns/net"));
+        network.is_ok_and(|network| network == self.network)
+            && id_of(&descriptor_path(target.as_raw_fd())).is_ok_and(|root| root == self.mounted)
+    }
+
+    fn attach_at(&self, tid: i32, target: &OwnedFd) -> Option<()> {
+        let theirs = File::open(format!("/proc/{tid}/ns/mnt")).ok()?;
         let status = Command::new("/proc/self/exe")
             .arg("attach")
             .arg(&self.tree)

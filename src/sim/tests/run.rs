@@ -279,3 +279,18 @@ fn the_nodes_sys_is_a_sysfs_for_those_who_ask() {
     assert_eq!(seen[4], "proc");
     assert_ne!(seen[3], "sysfs");
 }
+
+#[test]
+fn the_machines_own_devices_stay_as_they_are() {
+    if !can_run() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let polled = compile("polled", directory.path());
+    // Of every machine's network, a kind of virtual devices.
+    let output = simulate(
+        &[],
+        &[polled.to_str().unwrap(), "/sys/devices/virtual/net/lo/operstate"],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}

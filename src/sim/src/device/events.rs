@@ -17,6 +17,7 @@ use super::args::Args;
 use super::memory::Buffer;
 use super::process::Process;
 use super::{Refusal, refuse};
+use crate::sys::Call;
 use crate::tracee::Caller;
 
 /// `KFD_SIGNAL_EVENT_LIMIT`: signal events have the ids below, others those from it on.
@@ -62,10 +63,7 @@ struct Awaited {
 /// A thread in WAIT_EVENTS.
 #[derive(Debug)]
 pub struct Waiter {
-    /// The kernel's cookie of the call.
-    pub call_id: u64,
-    tid: i32,
-    argument: u64,
+    call: Call,
     all: bool,
     /// In milliseconds, as the caller gave it.
     timeout: u32,
@@ -73,13 +71,11 @@ pub struct Waiter {
     awaited: Vec<Awaited>,
 }
 
-/// A wait that is over: what to write where, in the memory of thread `tid`, before the call is answered with 0.
+/// A wait that is over: what to write where, in the memory of the caller, before the call is answered with 0.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Completion {
-    /// The kernel's cookie of the call.
-    pub call_id: u64,
-    /// The waiting thread.
-    pub tid: i32,
+    /// The call that waits.
+    pub call: Call,
     /// Addresses and bytes.
     pub writes: Vec<(u64, Vec<u8>)>,
     /// The events that the wait has reset.
@@ -125,7 +121,7 @@ impl Events {
     pub fn signal(&mut self, id: u32, is_waiting: impl Fn(u64) -> bool) -> Vec<Completion> {
         let interrupted: Vec<Waiter> = self
             .waiters
-            .extract_if(.., |waiter| !is_waiting(waiter.call_id))
+            .extract_if(.., |waiter| !is_waiting(waiter.call.id))
             .collect();
         for waiter in interrupted {
             self.set_all(&self.taken_by(&waiter));
@@ -203,9 +199,12 @@ impl Events {
 
     /// Begins a wait, or goes on with the one of that thread that was interrupted. Returns the waits that are over.
     fn wait(&mut self, mut waiter: Waiter) -> Result<Vec<Completion>, Refusal> {
-        let own = self.waiters.iter().position(|other| other.tid == waiter.tid);
+        let own = self
+            .waiters
+            .iter()
+            .position(|other| other.call.tid == waiter.call.tid);
         if let Some(interrupted) = own.map(|place| self.waiters.remove(place)) {
-            if (interrupted.argument, interrupted.timeout) == (waiter.argument, waiter.timeout) {
+            if (interrupted.call.args, interrupted.timeout) == (waiter.call.args, waiter.timeout) {
                 waiter.deadline = interrupted.deadline;
             }
             self.set_all(&self.taken_by(&interrupted));
@@ -249,12 +248,11 @@ impl Events {
         };
         let mut writes: Vec<_> = waiter.awaited.iter().filter_map(age_of).collect();
         writes.push((
-            waiter.argument + WAIT_RESULT as u64,
+            waiter.call.args[2] + WAIT_RESULT as u64,
             result.to_le_bytes().to_vec(),
         ));
         Completion {
-            call_id: waiter.call_id,
-            tid: waiter.tid,
+            call: waiter.call,
             writes,
             taken: self.taken_by(waiter),
         }
@@ -377,9 +375,7 @@ impl Process {
         let deadline =
             (timeout != FOREVER).then(|| Instant::now() + Duration::from_millis(u64::from(timeout)));
         let waiter = Waiter {
-            call_id: caller.call.id,
-            tid: caller.call.tid,
-            argument: caller.call.args[2],
+            call: caller.call,
             all: args.u32(12) != 0 && count > 0,
             timeout,
             deadline,
@@ -401,9 +397,7 @@ mod tests {
             done: false,
         });
         Waiter {
-            call_id: 7,
-            tid: 1,
-            argument: 0x1000,
+            call: wait_events(7, 1),
             all,
             timeout: FOREVER,
             deadline: None,
@@ -411,11 +405,20 @@ mod tests {
         }
     }
 
+    fn wait_events(id: u64, tid: i32) -> Call {
+        Call {
+            id,
+            tid,
+            nr: libc::SYS_ioctl,
+            arch: 0,
+            args: [3, 0, 0x1000, 0, 0, 0],
+        }
+    }
+
     /// The same as another thread's.
     fn of_thread(tid: i32, waiter: Waiter) -> Waiter {
         Waiter {
-            tid,
-            call_id: tid as u64,
+            call: wait_events(tid as u64, tid),
             ..waiter
         }
     }
@@ -495,7 +498,7 @@ mod tests {
         assert_eq!(events.wait(limited).unwrap(), []);
         assert_eq!(signal(&mut events, ids[0]), []);
         let again = Waiter {
-            call_id: 8,
+            call: wait_events(8, 1),
             timeout: 60_000,
             deadline: Some(deadline + Duration::from_secs(60)),
             ..waiter(&ids, true, 0)
@@ -503,7 +506,7 @@ mod tests {
         assert_eq!(events.wait(again).unwrap(), []);
         assert_eq!(events.next_deadline(), Some(deadline));
         let done = signal(&mut events, ids[1]);
-        assert_eq!((done.len(), done[0].call_id), (1, 8));
+        assert_eq!((done.len(), done[0].call.id), (1, 8));
     }
 
     #[test]
@@ -525,6 +528,6 @@ mod tests {
         let other = of_thread(2, waiter(&[id], false, 0));
         assert_eq!(events.wait(other).unwrap(), []);
         let over = events.take_back(&unanswered[0]);
-        assert_eq!((over.len(), over[0].tid), (1, 2));
+        assert_eq!((over.len(), over[0].call.tid), (1, 2));
     }
 }

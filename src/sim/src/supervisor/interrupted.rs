@@ -1,14 +1,18 @@
 //! Calls that were interrupted after they had been served.
 //!
-//! A signal, a freezer or a debugger may take a caller out of its call at any moment, and the supervisor hears of it when
-//! the answer finds nobody. The kernel then makes the caller begin the call anew (or the caller does so itself, after
-//! EINTR), with the same arguments. What was served must not be served twice: the results are kept, and given when it
-//! comes again.
+//! A signal, a freezer or a debugger may take a caller out of its call at any moment. The kernel then makes the caller begin
+//! the call anew (or the caller does so itself, after EINTR), with the same arguments. What was served must not be served
+//! twice: the results are kept, and given when it comes again. The supervisor hears of it
+//! - when the answer finds nobody;
+//! - when the caller returns from a signal's handler: an answer that comes after the signal, and before the caller has run,
+//!   is lost by the kernel, without a word (`seccomp_do_user_notification()`). That is only told from a second call of the
+//!   same kind by what it does, so it counts for calls of which a second would fail, or wait for ever.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use nix::errno::Errno;
+use sdg_abi::kfd::nr;
 
 use super::{Supervisor, lock};
 use crate::sys::{self, Answer, Call};
@@ -25,68 +29,153 @@ pub(super) struct Served {
     pub answer: Answer,
 }
 
-/// Served calls that found nobody, by thread.
-pub(super) type Interrupted = HashMap<i32, (Call, Served)>;
+/// A served call whose answer may not have come.
+#[derive(Debug)]
+pub(super) struct Kept {
+    call: Call,
+    served: Served,
+    arrival: Arrival,
+}
+
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    /// The kernel took it.
+    Taken,
+    /// The kernel took it, and the caller has returned from a signal's handler since.
+    Doubtful,
+    /// It found nobody.
+    Missed,
+}
+
+/// The last call of each thread that may come again.
+pub(super) type Interrupted = HashMap<i32, Kept>;
 
 impl Supervisor {
     /// Writes a call's results and answers it.
     pub(super) fn conclude(&self, call: &Call, served: Served) {
         // The memory of a caller that was interrupted may be something else by now.
         if served.after != served.before && !sys::is_waiting(&self.listener, call.id) {
-            return self.keep(call, served);
+            return self.keep(call, served, Arrival::Missed);
         }
         let written = write(call, &served);
         let answer = written.map_or_else(|errno| Answer::Error(errno as i32), |()| served.answer);
-        if sys::answer(&self.listener, call.id, answer).is_err() {
-            self.keep(call, served);
-        }
+        self.send(call, answer, served);
     }
 
     /// Answers a call whose results, if any, are written.
     pub(super) fn reply(&self, call: &Call, answer: Answer) {
-        if sys::answer(&self.listener, call.id, answer).is_err() && matters(call, answer) {
-            let argument = argument(call);
+        if !matters(call, answer) {
+            let _gone = sys::answer(&self.listener, call.id, answer);
+            return;
+        }
+        let argument = argument(call);
+        let served = Served {
+            before: argument.clone(),
+            after: argument,
+            answer,
+        };
+        self.send(call, answer, served);
+    }
+
+    /// Answers a wait that is over, whose results are written. No where the answer finds nobody.
+    pub(super) fn reply_to_wait(&self, call: &Call, answer: Answer) -> bool {
+        let argument = argument(call);
+        let arrived = sys::answer(&self.listener, call.id, answer).is_ok();
+        if arrived {
             let served = Served {
                 before: argument.clone(),
                 after: argument,
                 answer,
             };
-            self.keep(call, served);
+            self.keep(call, served, Arrival::Taken);
+        }
+        arrived
+    }
+
+    fn send(&self, call: &Call, answer: Answer, served: Served) {
+        match sys::answer(&self.listener, call.id, answer) {
+            Err(_) => self.keep(call, served, Arrival::Missed),
+            Ok(()) if cannot_be_repeated(call) => self.keep(call, served, Arrival::Taken),
+            Ok(()) => {}
         }
     }
 
-    fn keep(&self, call: &Call, served: Served) {
-        let lives = |tid: &i32| Path::new(&format!("/proc/{tid}")).exists();
-        if matters(call, served.answer) {
-            let mut interrupted = lock(&self.interrupted);
-            interrupted.insert(call.tid, (*call, served));
-            interrupted.retain(|tid, _| lives(tid));
+    fn keep(&self, call: &Call, served: Served, arrival: Arrival) {
+        if !matters(call, served.answer) {
+            return;
         }
+        let mut interrupted = lock(&self.interrupted);
+        if !interrupted.contains_key(&call.tid) {
+            interrupted.retain(|tid, _| Path::new(&format!("/proc/{tid}")).exists());
+        }
+        let kept = Kept {
+            call: *call,
+            served,
+            arrival,
+        };
+        interrupted.insert(call.tid, kept);
+    }
+
+    /// A thread returns from a signal's handler.
+    pub(super) fn returns_from_signal(&self, call: &Call) -> Answer {
+        if let Some(kept) = lock(&self.interrupted).get_mut(&call.tid)
+            && kept.arrival == Arrival::Taken
+        {
+            kept.arrival = Arrival::Doubtful;
+        }
+        Answer::Continue
     }
 
     /// Whether a call is one that was served before it was interrupted, and is answered now.
     pub(super) fn is_answered_again(&self, call: &Call) -> bool {
-        let mut interrupted = lock(&self.interrupted);
-        let is_same = |(kept, served): &(Call, Served)| {
-            let argument = argument(call);
-            (kept.nr, kept.args) == (call.nr, call.args)
-                && (argument == served.before || argument == served.after)
-        };
-        if !interrupted.get(&call.tid).is_some_and(is_same) {
+        if !can_be_kept(call) {
             return false;
         }
-        let kept = interrupted.remove(&call.tid);
-        drop(interrupted);
-        if let Some((_, served)) = kept {
-            self.conclude(call, served);
-        }
+        let kept = lock(&self.interrupted).remove(&call.tid);
+        let Some(kept) = kept.filter(|kept| kept.is_of(call)) else {
+            return false;
+        };
+        self.conclude(call, kept.served);
         true
     }
 }
 
+impl Kept {
+    fn is_of(&self, call: &Call) -> bool {
+        let argument = || argument(call);
+        (self.call.nr, self.call.args) == (call.nr, call.args)
+            && match self.arrival {
+                Arrival::Taken => false,
+                // Its results were written before.
+                Arrival::Doubtful => argument() == self.served.after,
+                Arrival::Missed => [&self.served.before, &self.served.after].contains(&&argument()),
+            }
+    }
+}
+
+fn can_be_kept(call: &Call) -> bool {
+    matches!(call.nr, libc::SYS_ioctl | libc::SYS_mount)
+}
+
 /// Whether it makes a difference that a call is served twice.
 fn matters(call: &Call, answer: Answer) -> bool {
-    matches!(call.nr, libc::SYS_ioctl | libc::SYS_mount) && matches!(answer, Answer::Value(_))
+    can_be_kept(call) && matches!(answer, Answer::Value(_))
+}
+
+/// Whether a second call with the same arguments does not do what the first has done.
+fn cannot_be_repeated(call: &Call) -> bool {
+    const ENDS_OR_BEGINS: [u32; 7] = [
+        nr::CREATE_QUEUE,
+        nr::DESTROY_QUEUE,
+        nr::CREATE_EVENT,
+        nr::DESTROY_EVENT,
+        nr::ALLOC_MEMORY_OF_GPU,
+        nr::FREE_MEMORY_OF_GPU,
+        nr::IMPORT_DMABUF,
+    ];
+    // GEM_CLOSE has the number of DESTROY_EVENT.
+    call.nr == libc::SYS_ioctl && ENDS_OR_BEGINS.contains(&sdg_abi::ioc_nr(call.args[1] as u32))
 }
 
 /// What a call's pointers lead to, as far as one call is told from another by it.
