@@ -13,7 +13,7 @@ REMAP := --remap-path-prefix=$(CURDIR)=/usr/src/sdg --remap-path-prefix=$(CARGO_
 # Large things made on first use: root file systems with ROCm, tools.
 export SDG_CACHE ?= /var/cache/sdg
 
-.PHONY: help build demo test test-matrix fuzz sanitize miri bench lint install dist reproducible clean check-rust
+.PHONY: help build demo test test-matrix test-machine test-all fuzz sanitize miri bench lint install dist reproducible clean check-rust
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -40,6 +40,12 @@ test-matrix: dist ## add the other ROCm releases and Debian suites' engines, the
 	@scripts/packages.sh matrix
 	@scripts/packages.sh fuzz
 	@scripts/tests.sh $(DIST) matrix
+
+test-machine: dist ## run the package, systemd's units, Podman, rootless and Docker on an emulated machine with systemd and cgroup v2
+	@scripts/packages.sh machine
+	@scripts/machine.sh $(DIST) $(PACKAGES)
+
+test-all: test test-matrix test-machine ## run every test that there is
 
 FUZZ_SECONDS ?= 60
 fuzz: check-rust ## fuzz all that reads bytes of others, FUZZ_SECONDS (60) each; FUZZ_TARGETS="a b" for some

@@ -13,10 +13,11 @@ fuzz=("${build[@]}" g++)
 dist=("${build[@]}" lintian rpm rpmlint)
 bench=("${test[@]}" time valgrind)
 kernel=("${test[@]}" bc bison cpio flex kmod libelf-dev libssl-dev qemu-system-x86 xz-utils)
+machine=("${build[@]}" e2fsprogs mmdebstrap musl-tools qemu-system-x86)
 # What CI makes its machines with.
 machines=(mmdebstrap)
 
-purposes="build|demo|test|matrix|fuzz|dist|bench|kernel|machines"
+purposes="build|demo|test|matrix|fuzz|dist|bench|kernel|machine|machines"
 purpose=${1:?usage: packages.sh $purposes}
 [[ $purpose =~ ^($purposes)$ ]] || { echo "packages.sh: $purpose: unknown purpose (expected $purposes)" >&2; exit 1; }
 declare -n wanted=$purpose

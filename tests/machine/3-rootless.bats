@@ -9,6 +9,9 @@ setup_file() {
     as_alice podman import --quiet --change "$VLLM_PATH" /run/image.tar "docker.io/$IMAGE"
 }
 
+# The machine is connected to nothing, of which pasta would make a network.
+ROOTLESS=(--group-add=keep-groups --network=none)
+
 setup() { . "$PROJECT/tests/machine/machine.bash"; }
 
 teardown() {
@@ -19,7 +22,7 @@ teardown() {
 @test "20 GiB in a session of a user's, with cgroups of his systemd's" {
     [ "$(as_alice podman info --format '{{.Host.CgroupManager}} {{.Host.CgroupsVersion}}')" = "systemd v2" ]
     as_alice sdg doctor | grep 'the broker of sdg-agent places slices for this user'
-    run as_alice podman run --rm --group-add=keep-groups "${SLICE[@]}" "$IMAGE" /opt/sdg/hip-mem
+    run as_alice podman run --rm "${ROOTLESS[@]}" "${SLICE[@]}" "$IMAGE" /opt/sdg/hip-mem
     echo "$output"
     [ "$status" -eq 0 ]
     saw_20_gib
@@ -27,7 +30,7 @@ teardown() {
 }
 
 @test "exec sees the slice; the container outlives the session that started it" {
-    as_alice podman run --detach --name=mine --group-add=keep-groups "${SLICE[@]}" "$IMAGE" /opt/sdg/hip-loop 1
+    as_alice podman run --detach --name=mine "${ROOTLESS[@]}" "${SLICE[@]}" "$IMAGE" /opt/sdg/hip-loop 1
     wait_for "the loop" as_alice sh -c 'podman logs mine | grep looping'
     run as_alice podman exec mine /opt/sdg/hip-queues
     echo "$output"
