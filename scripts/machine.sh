@@ -53,7 +53,7 @@ cp -a "$dist" "$work/mnt/dist"
 cp -a "$packages" "$work/mnt/packages"
 cp -a "$rocm" "$work/mnt/rocm"
 mke2fs -q -t ext4 -d "$work/mnt" "$work/disk" 4G
-rm -rf "$work/mnt"
+rm -rf "${work:?}/mnt"
 
 drive() { echo "-drive file=$1,format=raw,if=virtio,snapshot=on"; }
 # Each drive's option is two words.
