@@ -42,7 +42,7 @@ setup() { . "$PROJECT/tests/machine/machine.bash"; }
     [[ $output == *" agent              answers"$'\n'* ]]
     metrics() { exec 4<>/dev/tcp/127.0.0.1/9464 && printf 'GET /metrics HTTP/1.0\r\n\r\n' >&4 && cat <&4; }
     wait_for "the metrics" metrics
-    metrics | grep 'sdg_gpu_memory_bytes{.*} 2[0-9]*'
+    metrics | grep 'sdg_gpu_memory_capacity_bytes{gpu="0"} 2056'
 
     mkdir /run/systemd/system/sdg-agent.service.d
     printf '[Service]\nDeviceAllow=\n' >/run/systemd/system/sdg-agent.service.d/closed.conf

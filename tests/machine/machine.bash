@@ -36,5 +36,7 @@ saw_20_gib() {
 # says ENGINE CONTAINER TEXT: in the container's log.
 says() { "$1" logs "$2" 2>&1 | grep -qF -- "$3"; }
 
-# as_alice COMMAND…: in a session of the ordinary user's, with a service manager of its own.
-as_alice() { systemd-run --quiet --wait --pipe --collect --machine=alice@ --user --working-directory=/home/alice -- "$@"; }
+# as_alice COMMAND…: by a service manager of the ordinary user's; what the command starts stays, as after a login session.
+as_alice() {
+    systemd-run --quiet --wait --pipe --collect --machine=alice@ --user --property=KillMode=process --working-directory=/home/alice -- "$@"
+}

@@ -34,8 +34,8 @@ fn look(sysroot: &Path) {
         Ok(inventory) => inventory,
         Err(error) => return is_one_line(&error),
     };
-    for warning in &inventory.warnings {
-        is_one_line(warning);
+    for warning in inventory.complaints() {
+        is_one_line(&warning);
     }
     for asked in [
         [("sdg.memory", "20Gi"), ("sdg.compute", "250m")],
