@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +30,14 @@ pub struct Grants {
     hierarchies: Hierarchies,
     render_nodes: Vec<PathBuf>,
     own: Option<PathBuf>,
-    known: Mutex<HashMap<PathBuf, Arc<[u8]>>>,
+    known: Mutex<HashMap<PathBuf, Answered>>,
+}
+
+/// What a cgroup has answered. One that is made anew in the same place, as for a service that is restarted, is another.
+#[derive(Debug)]
+struct Answered {
+    inode: u64,
+    verdicts: Arc<[u8]>,
 }
 
 impl Grants {
@@ -55,13 +63,23 @@ impl Grants {
         if self.own.as_ref() == Some(&cgroup) {
             return false;
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let verdicts = known.get(&cgroup).cloned().or_else(|| {
-            let verdicts: Arc<[u8]> = self.ask(&cgroup).ok()?.into();
-            known.insert(cgroup, Arc::clone(&verdicts));
-            Some(verdicts)
-        });
+        let verdicts = self.verdicts(cgroup).ok();
         verdicts.is_some_and(|verdicts| verdicts.get(gpu) == Some(&FORBIDDEN))
+    }
+
+    fn verdicts(&self, cgroup: PathBuf) -> io::Result<Arc<[u8]>> {
+        let inode = fs::metadata(&cgroup)?.ino();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answered) = known.get(&cgroup).filter(|answered| answered.inode == inode) {
+            return Ok(Arc::clone(&answered.verdicts));
+        }
+        let verdicts: Arc<[u8]> = self.ask(&cgroup)?.into();
+        let answered = Answered {
+            inode,
+            verdicts: Arc::clone(&verdicts),
+        };
+        known.insert(cgroup, answered);
+        Ok(verdicts)
     }
 
     fn ask(&self, cgroup: &Path) -> io::Result<Vec<u8>> {
