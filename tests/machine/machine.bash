@@ -7,18 +7,6 @@ GIB=$((1024 * 1024 * 1024))
 SLICE=(--annotation=sdg.memory=20Gi --annotation=sdg.compute=250m)
 IMAGE=rocm/vllm:latest
 
-# wait_for DESCRIPTION COMMAND…: up to five minutes, which only a failure takes; this machine is emulated.
-wait_for() {
-    local what=$1
-    shift
-    for _ in $(seq 300); do
-        "$@" >/dev/null 2>&1 && return 0
-        sleep 1
-    done
-    echo "waited in vain for $what" >&2
-    return 1
-}
-
 sdg() { /usr/bin/sdg "$@"; }
 slices() { sdg slice list --json; }
 no_slice_is_left() { [ "$(slices | jq length)" -eq 0 ]; }

@@ -13,6 +13,7 @@ pub mod load;
 pub mod pm4;
 pub mod run;
 pub mod sdma;
+mod words;
 
 use std::cell::RefCell;
 use std::io;

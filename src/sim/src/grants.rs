@@ -63,8 +63,8 @@ impl Grants {
         if self.own.as_ref() == Some(&cgroup) {
             return false;
         }
-        let verdicts = self.verdicts(cgroup).ok();
-        verdicts.is_some_and(|verdicts| verdicts.get(gpu) == Some(&FORBIDDEN))
+        self.verdicts(cgroup)
+            .is_ok_and(|verdicts| verdicts.get(gpu) == Some(&FORBIDDEN))
     }
 
     fn verdicts(&self, cgroup: PathBuf) -> io::Result<Arc<[u8]>> {

@@ -8,10 +8,9 @@ use std::io;
 use std::time::Instant;
 
 use super::run::{Progress, QueueRun, RunState};
+use super::words::{Poll, WORD, joined, ring_words, to_bytes, word_at, words_at};
 use super::{Context, gpu_clock};
 
-/// Bytes of a word.
-const WORD: u64 = 4;
 /// Types of packets, the two highest bits of the header.
 const TYPE2: u32 = 2;
 const TYPE3: u32 = 3;
@@ -92,12 +91,7 @@ enum Packet {
         size: [u32; 3],
         in_items: bool,
     },
-    Wait {
-        from: u64,
-        function: u32,
-        value: u32,
-        mask: u32,
-    },
+    Wait(Poll),
     Release {
         write: Option<(u64, Value)>,
         interrupt: Option<u32>,
@@ -135,7 +129,7 @@ fn unknown(header: u32) -> io::Error {
 fn decode(words: &[u32]) -> io::Result<Packet> {
     let (header, body) = words.split_first().ok_or(io::ErrorKind::UnexpectedEof)?;
     let word = |at: usize| body.get(at).copied().unwrap_or(0);
-    let address = |at: usize| (u64::from(word(at)) | u64::from(word(at + 1)) << 32) & !3;
+    let address = |at: usize| joined(word(at), word(at + 1)) & !3;
     if header >> 30 != TYPE3 {
         return Ok(Packet::Nothing);
     }
@@ -161,12 +155,12 @@ fn decode(words: &[u32]) -> io::Result<Packet> {
         },
         // In the space of registers: what is waited for has come.
         WAIT_REG_MEM if word(0) >> 4 & 3 != 1 => Packet::Nothing,
-        WAIT_REG_MEM => Packet::Wait {
+        WAIT_REG_MEM => Packet::Wait(Poll {
             from: address(1),
             function: word(0) & 7,
             value: word(3),
             mask: word(4),
-        },
+        }),
         RELEASE_MEM => release(body),
         WRITE_DATA if !is_memory(word(0) >> 8 & 0xf) => Packet::Nothing,
         WRITE_DATA => {
@@ -176,10 +170,9 @@ fn decode(words: &[u32]) -> io::Result<Packet> {
             } else {
                 data.last().map_or(&[][..], std::slice::from_ref)
             };
-            let bytes = data.iter().flat_map(|word| word.to_le_bytes()).collect();
             Packet::Write {
                 to: address(1),
-                value: Value::Bytes(bytes),
+                value: Value::Bytes(to_bytes(data)),
             }
         }
         COPY_DATA if !is_memory(word(0) >> 8 & 0xf) => Packet::Nothing,
@@ -187,9 +180,7 @@ fn decode(words: &[u32]) -> io::Result<Packet> {
             let bytes = if word(0) & WIDE == 0 { 4 } else { 8 };
             let value = match word(0) & 0xf {
                 1 | 2 => Value::Of(address(1), bytes),
-                IMMEDIATE => {
-                    Value::Bytes([word(1), word(2)].map(u32::to_le_bytes).concat()[..bytes].to_vec())
-                }
+                IMMEDIATE => Value::Bytes(to_bytes(&[word(1), word(2)])[..bytes].to_vec()),
                 CLOCK => Value::Clock,
                 _ => Value::Bytes(vec![0; bytes]),
             };
@@ -210,14 +201,14 @@ fn is_memory(destination: u32) -> bool {
 /// RELEASE_MEM: event, selection, address, data, id of an event.
 fn release(body: &[u32]) -> Packet {
     let word = |at: usize| body.get(at).copied().unwrap_or(0);
-    let bytes = [word(4), word(5)].map(u32::to_le_bytes).concat();
+    let bytes = to_bytes(&[word(4), word(5)]);
     let value = match word(1) >> 29 {
         0 => None,
         1 => Some(Value::Bytes(bytes[..4].to_vec())),
         2 => Some(Value::Bytes(bytes)),
         _ => Some(Value::Clock),
     };
-    let to = (u64::from(word(2)) | u64::from(word(3)) << 32) & !3;
+    let to = joined(word(2), word(3)) & !3;
     let interrupts = matches!(word(1) >> 24 & 7, 1 | 2 | 4);
     Packet::Release {
         write: value.map(|value| (to, value)),
@@ -275,7 +266,7 @@ impl Commands {
             sizes
                 .into_iter()
                 .map(|size| u64::from(size.max(1)))
-                .product::<u64>()
+                .fold(1, u64::saturating_mul)
         };
         product(size).saturating_mul(product(of_group))
     }
@@ -298,9 +289,7 @@ pub fn step_buffer(
         );
         return Err(io::Error::other(why));
     }
-    let mut bytes = vec![0; (words * WORD) as usize];
-    context.read_into(span.address, &mut bytes)?;
-    let packet = decode(&to_words(&bytes))?;
+    let packet = decode(&words_at(context, span.address, words)?)?;
     let progress = act(context, queue, state, &packet)?;
     if progress == Progress::Done {
         state.commands.advance(words);
@@ -316,8 +305,6 @@ pub fn step(context: &Context, queue: &QueueRun, state: &mut RunState) -> io::Re
         return Ok(progress);
     }
     let ring = queue.ring();
-    let size = ring.size / WORD;
-    let at = |index: u64| ring.base + index % size * WORD;
     let Some(left) = queue
         .rung()
         .and_then(|end| end.checked_sub(state.read))
@@ -325,23 +312,21 @@ pub fn step(context: &Context, queue: &QueueRun, state: &mut RunState) -> io::Re
     else {
         return Ok(Progress::Idle);
     };
-    let words = length(word_at(context, at(state.read))?)?;
+    let start = state.read * WORD;
+    let words = length(word_at(context, ring.base + start % ring.size)?)?;
     if words > left {
         return Ok(Progress::Idle);
     }
-    let words: Vec<u32> = (state.read..state.read + words)
-        .map(|index| word_at(context, at(index)))
-        .collect::<io::Result<_>>()?;
-    let packet = decode(&words)?;
+    let packet = decode(&ring_words(context, &ring, (start, words))?)?;
     let progress = act(context, queue, state, &packet)?;
     if progress == Progress::Done {
-        let skipped = if let Packet::Skip(words) = packet {
-            words
-        } else {
-            0
+        let skipped = match packet {
+            Packet::Skip(words) => words,
+            _ => 0,
         };
-        state.read += words.len() as u64 + skipped;
-        context.write(queue.read_pointer, &(state.read % size).to_le_bytes())?;
+        state.read += words + skipped;
+        let index = state.read % (ring.size / WORD);
+        context.write(queue.read_pointer, &index.to_le_bytes())?;
         state.commands.follow(&packet)?;
     }
     Ok(progress)
@@ -366,14 +351,8 @@ fn act(context: &Context, queue: &QueueRun, state: &mut RunState, packet: &Packe
                 }
             }
         }
-        Packet::Wait {
-            from,
-            function,
-            value,
-            mask,
-        } => {
-            let found = word_at(context, *from)? & mask;
-            if !holds(*function, found, *value) {
+        Packet::Wait(poll) => {
+            if !poll.is_over(context)? {
                 return Ok(Progress::Idle);
             }
         }
@@ -401,28 +380,6 @@ fn bytes_of(context: &Context, value: &Value) -> io::Result<Vec<u8>> {
             Ok(bytes)
         }
     }
-}
-
-/// `WAIT_REG_MEM`'s functions.
-fn holds(function: u32, found: u32, value: u32) -> bool {
-    match function {
-        1 => found < value,
-        2 => found <= value,
-        3 => found == value,
-        4 => found != value,
-        5 => found >= value,
-        6 => found > value,
-        _ => true,
-    }
-}
-
-fn word_at(context: &Context, address: u64) -> io::Result<u32> {
-    context.read(address).map(u32::from_le_bytes)
-}
-
-fn to_words(bytes: &[u8]) -> Vec<u32> {
-    let (words, _) = bytes.as_chunks::<4>();
-    words.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
 #[cfg(test)]
@@ -585,9 +542,8 @@ mod tests {
         ];
         bench.submit(60, &packets.concat());
         bench.run().unwrap();
-        let mut bytes = [0; 16];
-        bench.context.read_into(address(&*words), &mut bytes).unwrap();
-        assert_eq!(to_words(&bytes), [11, 0, 11, 14]);
+        let written = words_at(&bench.context, address(&*words), 4).unwrap();
+        assert_eq!(written, [11, 0, 11, 14]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::run::{Progress, QueueRun, RunState};
+use super::words::{Poll, joined, ring_words, to_bytes};
 use super::{Context, gpu_clock};
 
 /// Operations, the low byte of the header.
@@ -55,12 +56,7 @@ enum Packet {
     Trap {
         event: u32,
     },
-    Poll {
-        from: u64,
-        function: u32,
-        value: u32,
-        mask: u32,
-    },
+    Poll(Poll),
     Add {
         to: u64,
         value: u64,
@@ -89,7 +85,7 @@ struct Window {
 }
 
 fn address(words: &[u32; LONGEST], at: usize) -> u64 {
-    u64::from(words[at]) | u64::from(words[at + 1]) << 32
+    joined(words[at], words[at + 1])
 }
 
 /// The packet that `words` begin with, and its length in words. None for an operation that is not known.
@@ -143,12 +139,12 @@ fn decode(words: &[u32; LONGEST]) -> Option<(Packet, u64)> {
         (POLL_REGMEM, _) => {
             let function = header >> 28 & 7;
             (
-                Packet::Poll {
+                Packet::Poll(Poll {
                     from: address(words, 1),
                     function,
                     value: words[3],
                     mask: words[4],
-                },
+                }),
                 6,
             )
         }
@@ -218,9 +214,10 @@ pub fn step(context: &Context, queue: &QueueRun, state: &mut RunState) -> io::Re
         return Ok(Progress::Idle);
     }
     let mut words = [0; LONGEST];
-    for (word, value) in words
-        .iter_mut()
-        .zip(ring_words(context, queue, (state.read, LONGEST as u64))?)
+    for (word, value) in
+        words
+            .iter_mut()
+            .zip(ring_words(context, &queue.ring(), (state.read, LONGEST as u64))?)
     {
         *word = value;
     }
@@ -234,20 +231,6 @@ pub fn step(context: &Context, queue: &QueueRun, state: &mut RunState) -> io::Re
     Ok(Progress::Done)
 }
 
-/// Words of the ring from a byte index on, around its end.
-fn ring_words(context: &Context, queue: &QueueRun, (index, count): (u64, u64)) -> io::Result<Vec<u32>> {
-    let ring = queue.ring();
-    let start = index % ring.size;
-    let mut bytes = vec![0; (count * 4).min(ring.size) as usize];
-    let first = (ring.size - start).min(bytes.len() as u64) as usize;
-    context.read_into(ring.base + start, &mut bytes[..first])?;
-    context.read_into(ring.base, &mut bytes[first..])?;
-    Ok(bytes
-        .chunks_exact(4)
-        .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-        .collect())
-}
-
 /// Does what a packet says. False where it has to wait.
 fn execute(context: &Context, queue: &QueueRun, index: u64, packet: &Packet) -> io::Result<bool> {
     match packet {
@@ -259,22 +242,13 @@ fn execute(context: &Context, queue: &QueueRun, index: u64, packet: &Packet) -> 
         }
         Packet::CopyWindow(window) => copy_window(context, queue, window)?,
         Packet::Write { to, count } => {
-            let words = ring_words(context, queue, (index + 16, *count))?;
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            context.write(*to, &bytes)?;
+            let words = ring_words(context, &queue.ring(), (index + 16, *count))?;
+            context.write(*to, &to_bytes(&words))?;
         }
         Packet::Fill { to, bytes, pattern } => fill(context, queue, (*to, *bytes), *pattern)?,
         Packet::Fence { to, value } => context.write(*to, &value.to_le_bytes())?,
         Packet::Trap { event } => context.raise(*event),
-        Packet::Poll {
-            from,
-            function,
-            value,
-            mask,
-        } => {
-            let found = u32::from_le_bytes(context.read(*from)?) & mask;
-            return Ok(compares(*function, found, *value));
-        }
+        Packet::Poll(poll) => return poll.is_over(context),
         Packet::Add { to, value } => {
             let sum = context.read_u64(*to)?.wrapping_add(*value);
             context.write(*to, &sum.to_le_bytes())?;
@@ -282,19 +256,6 @@ fn execute(context: &Context, queue: &QueueRun, index: u64, packet: &Packet) -> 
         Packet::Timestamp { to } => context.write(*to, &gpu_clock().to_le_bytes())?,
     }
     Ok(true)
-}
-
-/// POLL_REGMEM's functions: always, <, ≤, =, ≠, ≥, >.
-fn compares(function: u32, found: u32, value: u32) -> bool {
-    match function {
-        1 => found < value,
-        2 => found <= value,
-        3 => found == value,
-        4 => found != value,
-        5 => found >= value,
-        6 => found > value,
-        _ => true,
-    }
 }
 
 /// Copies bytes, in pieces so that a queue's end is noticed.
@@ -387,17 +348,16 @@ mod tests {
         assert_eq!(
             decode(&poll),
             Some((
-                Packet::Poll {
+                Packet::Poll(Poll {
                     from: 0x1000,
                     function: 3,
                     value: 7,
                     mask: 0xff
-                },
+                }),
                 6
             ))
         );
         assert_eq!(decode(&words(&[8, 0, 0x8000_0000])), Some((Packet::Nothing, 6)));
-        assert!(compares(3, 7, 7) && !compares(3, 6, 7) && compares(1, 6, 7) && !compares(6, 7, 7));
     }
 
     #[test]

@@ -29,6 +29,18 @@ pub(super) struct Served {
     pub answer: Answer,
 }
 
+impl Served {
+    /// A call that writes nothing, or whose results are written.
+    fn as_it_is(call: &Call, answer: Answer) -> Self {
+        let argument = argument(call);
+        Self {
+            before: argument.clone(),
+            after: argument,
+            answer,
+        }
+    }
+}
+
 /// A served call whose answer may not have come.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -60,45 +72,29 @@ impl Supervisor {
         }
         let written = write(call, &served);
         let answer = written.map_or_else(|errno| Answer::Error(errno as i32), |()| served.answer);
-        self.send(call, answer, served);
-    }
-
-    /// Answers a call whose results, if any, are written.
-    pub(super) fn reply(&self, call: &Call, answer: Answer) {
-        if !matters(call, answer) {
-            let _gone = sys::answer(&self.listener, call.id, answer);
-            return;
-        }
-        let argument = argument(call);
-        let served = Served {
-            before: argument.clone(),
-            after: argument,
-            answer,
-        };
-        self.send(call, answer, served);
-    }
-
-    /// Answers a wait that is over, whose results are written. No where the answer finds nobody.
-    pub(super) fn reply_to_wait(&self, call: &Call, answer: Answer) -> bool {
-        let argument = argument(call);
-        let arrived = sys::answer(&self.listener, call.id, answer).is_ok();
-        if arrived {
-            let served = Served {
-                before: argument.clone(),
-                after: argument,
-                answer,
-            };
-            self.keep(call, served, Arrival::Taken);
-        }
-        arrived
-    }
-
-    fn send(&self, call: &Call, answer: Answer, served: Served) {
         match sys::answer(&self.listener, call.id, answer) {
             Err(_) => self.keep(call, served, Arrival::Missed),
             Ok(()) if cannot_be_repeated(call) => self.keep(call, served, Arrival::Taken),
             Ok(()) => {}
         }
+    }
+
+    /// Answers a call whose results, if any, are written.
+    pub(super) fn reply(&self, call: &Call, answer: Answer) {
+        if sys::answer(&self.listener, call.id, answer).is_err() && matters(call, answer) {
+            self.keep(call, Served::as_it_is(call, answer), Arrival::Missed);
+        }
+    }
+
+    /// Answers a wait that is over, whose results are written. No where the answer finds nobody.
+    pub(super) fn reply_to_wait(&self, call: &Call, answer: Answer) -> bool {
+        // Before the caller runs, who may write over it.
+        let served = Served::as_it_is(call, answer);
+        let arrived = sys::answer(&self.listener, call.id, answer).is_ok();
+        if arrived {
+            self.keep(call, served, Arrival::Taken);
+        }
+        arrived
     }
 
     fn keep(&self, call: &Call, served: Served, arrival: Arrival) {
