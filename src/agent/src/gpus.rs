@@ -42,6 +42,6 @@ fn tell(host: &Host, seen: &Result<AgentView, String>) {
     }
     let view = seen.as_ref().cloned().unwrap_or_default();
     if let Err(error) = view.write(&host.state) {
-        tracing::warn!(%error, "sdg doctor is not told");
+        tracing::warn!(%error, "could not write what sdg doctor shows of the agent");
     }
 }

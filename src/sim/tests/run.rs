@@ -294,3 +294,15 @@ fn the_machines_own_devices_stay_as_they_are() {
     );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_second_sysfs_of_one_network_is_refused_where_the_first_is() {
+    if !can_run() {
+        return;
+    }
+    let again = "mount -t sysfs sysfs /sys; echo $?; unshare --net mount -t sysfs sysfs /sys; echo $?";
+    let output = simulate(&[], &["sh", "-c", again]);
+    let why = text(&output.stderr);
+    assert_eq!(text(&output.stdout), "32\n0\n", "{why}");
+    assert!(why.contains("already mounted"), "{why}");
+}
